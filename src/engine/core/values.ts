@@ -258,7 +258,10 @@ export function dnKey(dn: string): string {
     return `d${parseDn(dn)
       .map((rdn) =>
         rdn
-          .map(({ type, value }) => `${type.toLowerCase()}=${value.toLowerCase().replaceAll("\\", "\\\\").replaceAll(",", "\\,")}`)
+          .map(
+            ({ type, value }) =>
+              `${type.toLowerCase()}=${value.toLowerCase().replaceAll("\\", "\\\\").replaceAll(",", "\\,")}`,
+          )
           .sort()
           .join("+"),
       )

@@ -1,0 +1,51 @@
+import { createHash } from "node:crypto";
+import type { Image } from "./model.ts";
+import { attributesToJson, comparisonKey, type Syntax, type Value } from "./values.ts";
+
+/** Shards are fixed for the life of an installation: ids carry them. */
+export const shards = "0123456789abcdef".split("") as readonly string[];
+
+/** The shard of a connector space or metaverse object: the first digit of its id. */
+export function shardOf(id: string): string {
+  return id.charAt(0);
+}
+
+function hex(parts: readonly string[]): string {
+  return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 31);
+}
+
+/** Id of an object that an import brought: its shard is part of the hash, so it is spread evenly. */
+export function importedId(connector: string, anchor: string): string {
+  const hash = hex(["cs", connector, anchor]);
+  return hash.charAt(30) + hash;
+}
+
+/** Id of an object that synchronisation provisions: it lies in the shard of its metaverse object. */
+export function provisionedId(connector: string, metaverseId: string, objectType: string): string {
+  return shardOf(metaverseId) + hex(["cs", connector, metaverseId, objectType]);
+}
+
+/** Id of the metaverse object that `connectorSpaceId` projects: it lies in the shard of that object. */
+export function projectedId(connectorSpaceId: string): string {
+  return shardOf(connectorSpaceId) + hex(["mv", connectorSpaceId]);
+}
+
+/** A key for an index row: no value ever stands raw in a key. */
+export function indexHash(name: string, value: Value, syntax: Syntax = "caseIgnore"): string {
+  return hex(["index", name.toLowerCase(), comparisonKey(value, syntax)]);
+}
+
+/** 22 characters that change when anything of the image changes; the order of a list does not count. */
+export function imageDigest(image: Image): string {
+  const attributes = attributesToJson(image.attributes);
+  const canonical = Object.keys(attributes)
+    .sort()
+    .map((name) => {
+      const value = attributes[name]!;
+      return [name, Array.isArray(value) ? value.map((one) => JSON.stringify(one)).sort() : value];
+    });
+  return createHash("sha256")
+    .update(JSON.stringify([image.objectType, image.dn, canonical]))
+    .digest("base64url")
+    .slice(0, 22);
+}
