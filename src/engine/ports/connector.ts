@@ -174,3 +174,10 @@ export class ConnectorError extends Error {
     this.retryAfterMs = options.retryAfterMs;
   }
 }
+
+/** What the configuration says of a connector, whatever its kind. */
+export interface ConnectorDefinition {
+  /** Also a part of table keys: letters, digits, `-` and `_`. */
+  readonly name: string;
+  readonly objectTypes: readonly { readonly name: string; readonly attributes: readonly string[] }[];
+}
