@@ -1,0 +1,93 @@
+/**
+ * Table storage as the engine sees it: rows by partition and row key, atomic transactions inside one partition,
+ * optimistic concurrency by ETag. Two implementations, Azure Table Storage and memory, pass
+ * `test/conformance/tables.ts`. Limits: learn.microsoft.com/azure/storage/tables/scalability-targets.
+ */
+
+/** Strings up to 32,768 UTF-16 units (64 KiB), numbers are doubles or 32-bit integers, binary up to 64 KiB. */
+export type Property = string | number | boolean | Uint8Array;
+export type Properties = Readonly<Record<string, Property>>;
+
+export interface Row {
+  readonly partition: string;
+  readonly row: string;
+  readonly etag: string;
+  readonly properties: Properties;
+}
+
+export type Operation =
+  /** Fails with `conflict` when the row exists. */
+  | { readonly kind: "insert"; readonly row: string; readonly properties: Properties }
+  /** Replaces the row that has this ETag; without an ETag, inserts or replaces. */
+  | { readonly kind: "replace"; readonly row: string; readonly properties: Properties; readonly etag?: string }
+  /**
+   * Deletes whatever the row holds; a missing row is a `conflict`. Unconditional, because the client library cannot
+   * condition a delete inside a transaction: the fence row in the same transaction is what guards it.
+   */
+  | { readonly kind: "delete"; readonly row: string };
+
+export interface RowQuery {
+  readonly partition: string;
+  /** Row keys from here on (inclusive). */
+  readonly from?: string;
+  /** Row keys before this one. */
+  readonly to?: string;
+  /** Only these properties; all when not given. */
+  readonly select?: readonly string[];
+  /** At most 1,000, the default. */
+  readonly pageSize?: number;
+}
+
+/** A page may be short or even empty and still have a continuation. */
+export interface RowPage {
+  readonly rows: readonly Row[];
+  readonly continuation?: string;
+}
+
+export const transactionMax = 100;
+
+export interface Tables {
+  get(table: string, partition: string, row: string): Promise<Row | undefined>;
+  query(table: string, query: RowQuery, continuation?: string): Promise<RowPage>;
+  /**
+   * All or nothing, at most 100 operations on different rows of one partition.
+   * @returns the new ETags in the order of the operations; "" for a delete.
+   * @throws StoreError
+   */
+  transact(table: string, partition: string, operations: readonly Operation[]): Promise<readonly string[]>;
+}
+
+/** `conflict`: read and decide again. `unreachable`: the same later. `too-large`: a bug, nothing was written. */
+export type StoreErrorKind = "conflict" | "unreachable" | "too-large" | "access-denied";
+
+export class StoreError extends Error {
+  readonly kind: StoreErrorKind;
+
+  constructor(kind: StoreErrorKind, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "StoreError";
+    this.kind = kind;
+  }
+}
+
+/** All rows of a query, page after page. */
+export async function* rowsOf(tables: Tables, table: string, query: RowQuery): AsyncGenerator<Row> {
+  let continuation: string | undefined;
+  do {
+    const page = await tables.query(table, query, continuation);
+    yield* page.rows;
+    continuation = page.continuation;
+  } while (continuation !== undefined);
+}
+
+/** The rows of a query as a list; only for ranges that are known to be small. */
+export async function listRows(tables: Tables, table: string, query: RowQuery): Promise<Row[]> {
+  const rows: Row[] = [];
+  for await (const row of rowsOf(tables, table, query)) rows.push(row);
+  return rows;
+}
+
+/** The end of the range of all keys that begin with `prefix` (keys here end in ASCII). */
+export function prefixRange(prefix: string): { from: string; to: string } {
+  return { from: prefix, to: `${prefix}\u007f` };
+}
