@@ -1,0 +1,154 @@
+/**
+ * What an operator configures: its shape, its checks, and the object that the engine works with.
+ *
+ * Pure: it is given the texts of the files and the settings; `configuration/loadConfiguration.ts` reads them.
+ */
+import type { ConnectorDefinition, ObjectTypeSchema } from "../ports/connector.ts";
+import type { RuleProblem, RuleSet } from "./rules.ts";
+import type { ScopeGroup } from "./scope.ts";
+import type { AttributeType, Value } from "./values.ts";
+
+export type RunProfileType = "fullImport" | "fullSync" | "deltaImport" | "deltaSync" | "export";
+export interface RunProfile {
+  readonly name: string;
+  readonly type: RunProfileType;
+}
+
+/** Null: no limit of this kind. Percent counts the connector's connected objects. */
+export interface Limit {
+  readonly count: number | null;
+  readonly percent: number | null;
+}
+export interface Limits {
+  readonly export: {
+    readonly add: Limit;
+    readonly update: Limit;
+    readonly rename: Limit;
+    readonly delete: Limit;
+    readonly disable: Limit;
+  };
+  readonly import: { readonly delete: Limit; readonly disable: Limit };
+  /** A full import may not shrink its connector by more than this. */
+  readonly shrinkPercent: number;
+  /** Percentages apply from this many objects on. */
+  readonly percentFrom: number;
+}
+
+export type Deprovision = "disconnect" | "explicitDisconnect" | "delete";
+
+export interface ConnectorConfiguration extends ConnectorDefinition {
+  readonly kind: string;
+  /** As the schema of the connector's kind made them. */
+  readonly settings: unknown;
+  /** An object that meets one of the groups is a filtered disconnector. */
+  readonly filter: readonly ScopeGroup[];
+  /** Null: an object that is gone is deleted at once. */
+  readonly retainMs: number | null;
+  readonly deprovision: Deprovision;
+  readonly keepHandMadeDisable: boolean;
+  readonly limits: Limits;
+  readonly runProfiles: readonly RunProfile[];
+}
+
+export interface Cycle {
+  readonly name: string;
+  readonly steps: readonly {
+    readonly connector: string;
+    readonly profile: string;
+    readonly type: RunProfileType;
+  }[];
+}
+
+export interface MetaverseAttribute {
+  readonly name: string;
+  readonly type: AttributeType;
+  readonly multiValued: boolean;
+  /** Can be joined on and searched fast; every attribute of a join condition must be. */
+  readonly indexed: boolean;
+}
+export type DeletionRule =
+  /** When nothing is connected any more. */
+  | { readonly kind: "lastConnector" }
+  /** When no connected object is held by a rule of link type provision or stickyJoin. */
+  | { readonly kind: "lastProvisioningRule" }
+  /** When the object of one of these connectors goes, whatever else is connected. */
+  | { readonly kind: "anyOf"; readonly connectors: readonly string[] };
+export interface MetaverseObjectType {
+  readonly name: string;
+  readonly attributes: ReadonlyMap<string, MetaverseAttribute>;
+  readonly deletionRule: DeletionRule;
+}
+export type MetaverseSchema = ReadonlyMap<string, MetaverseObjectType>;
+
+/** What the pure steps need to know. A `Configuration` is one. */
+export interface SyncConfiguration {
+  readonly connectors: ReadonlyMap<
+    string,
+    Pick<ConnectorConfiguration, "name" | "filter" | "retainMs" | "deprovision" | "keepHandMadeDisable">
+  >;
+  readonly metaverse: MetaverseSchema;
+  readonly rules: RuleSet;
+  /** By connector; a connector that has not been reached yet is missing. */
+  readonly schemas: ReadonlyMap<string, readonly ObjectTypeSchema[]>;
+  /** `%Name%` in rules. */
+  readonly parameters: ReadonlyMap<string, Value>;
+}
+
+/** One file of the configuration: its path as messages name it (`config/rules/x.yaml`), and its text. */
+export interface ConfigurationFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+export interface Configuration extends SyncConfiguration {
+  readonly connectors: ReadonlyMap<string, ConnectorConfiguration>;
+  readonly cycles: ReadonlyMap<string, Cycle>;
+  /** Hash of the rule texts; a run keeps it with the texts. */
+  readonly rulesVersion: string;
+  readonly ruleTexts: readonly ConfigurationFile[];
+  readonly warnings: readonly ConfigurationProblem[];
+}
+
+export interface ConfigurationProblem {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+/** The schema of one connector kind's settings; zod's schemas fit. */
+export interface SettingsSchema {
+  safeParse(settings: unknown):
+    | { readonly success: true; readonly data: unknown }
+    | {
+        readonly success: false;
+        readonly error: {
+          readonly issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[];
+        };
+      };
+}
+
+/** All that is wrong, one line each: `config/rules/x.yaml:12:5 what is wrong. Remedy.` */
+export declare class ConfigurationError extends Error {
+  readonly problems: readonly ConfigurationProblem[];
+  constructor(problems: readonly ConfigurationProblem[]);
+}
+
+export declare function readConfiguration(
+  files: readonly ConfigurationFile[],
+  settings: Readonly<Record<string, string | undefined>>,
+  kinds: ReadonlyMap<string, SettingsSchema>,
+): Configuration;
+/** Rebuilds the rules that a run stored. @throws ConfigurationError */
+export declare function compileRuleTexts(
+  texts: readonly ConfigurationFile[],
+  configuration: Configuration,
+): Configuration;
+/** The configuration with what the directories said of their schemas. */
+export declare function withSchemas(
+  configuration: Configuration,
+  schemas: ReadonlyMap<string, readonly ObjectTypeSchema[]>,
+): Configuration;
+/** The checks that need the directories' schemas. */
+export declare function checkAgainstSchemas(configuration: Configuration): readonly RuleProblem[];
