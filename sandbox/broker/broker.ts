@@ -12,8 +12,9 @@ import type { Connection, Container, Delivery, EventContext, Message, Receiver, 
 import rhea from "rhea";
 import { FileJournal, memoryJournal } from "./journal.ts";
 import { manage, type RequestBody, textOrNull } from "./management.ts";
-import type { QueueOptions, SubQueue } from "./queue.ts";
-import { DEFAULT_QUEUE_OPTIONS, Queue, type QueueCounts, QueueError, type QueueEvent } from "./queue.ts";
+import type { QueueCounts, QueueEvent, QueueOptions, SubQueue } from "./model.ts";
+import { DEFAULT_QUEUE_OPTIONS, QueueError } from "./model.ts";
+import { Queue } from "./queue.ts";
 import type { AmqpErrorFields } from "./rheaInternals.ts";
 import { flush, receivedBytes, setAttachField, settleDelivery, spareCredit } from "./rheaInternals.ts";
 import { decodeSent, encodeForReceiver, lockTokenToTag, tagToLockToken } from "./sections.ts";
@@ -74,7 +75,10 @@ export class ServiceBusBroker {
   readonly #connections = new Set<Connection>();
   readonly #sockets = new Set<Socket>();
   readonly #inlets = new WeakMap<Receiver, Inlet>();
-  readonly #outlets = new Map<Sender, Outlet>();
+  /** The links to serve, in the order in which they are served next. */
+  readonly #outlets = new Set<Outlet>();
+  /** Also of links that just closed: rhea reports their last dispositions after the close. */
+  readonly #outletOf = new WeakMap<Sender, Outlet>();
   readonly #replyLinks = new WeakMap<Connection, Map<string, Sender>>();
   readonly #woken = new Set<Queue>();
   #server: Server | undefined;
@@ -177,13 +181,15 @@ export class ServiceBusBroker {
     container.on("connection_open", ({ connection }: EventContext) => this.#connections.add(connection));
     container.on("connection_close", ({ connection }: EventContext) => this.#connectionGone(connection));
     container.on("disconnected", ({ connection }: EventContext) => this.#connectionGone(connection));
-    container.on("session_close", ({ session }: EventContext) => {
-      for (const sender of this.#outlets.keys()) if (sender.session === session) this.#outlets.delete(sender);
-    });
+    container.on("session_close", ({ session: ended }: EventContext) =>
+      this.#stopServing(({ session }) => session === ended),
+    );
     container.on("sender_open", ({ sender }: EventContext) =>
       this.#openOr(sender!, () => this.#openOutlet(sender!)),
     );
-    container.on("sender_close", ({ sender }: EventContext) => this.#outlets.delete(sender!));
+    container.on("sender_close", ({ sender: closed }: EventContext) =>
+      this.#stopServing((sender) => sender === closed),
+    );
     container.on("receiver_open", ({ receiver }: EventContext) =>
       this.#openOr(receiver!, () => this.#openInlet(receiver!)),
     );
@@ -226,8 +232,11 @@ export class ServiceBusBroker {
   /** Locks are kept: as in Azure, what a vanished client held comes back when its lock ends. */
   #connectionGone(connection: Connection): void {
     this.#connections.delete(connection);
-    for (const sender of this.#outlets.keys())
-      if (sender.connection === connection) this.#outlets.delete(sender);
+    this.#stopServing((sender) => sender.connection === connection);
+  }
+
+  #stopServing(isGone: (sender: Sender) => boolean): void {
+    for (const outlet of this.#outlets) if (isGone(outlet.sender)) this.#outlets.delete(outlet);
   }
 
   /** The queue at an address such as `import-steps/$deadletterqueue` or `amqp://host/import-steps`. */
@@ -265,7 +274,9 @@ export class ServiceBusBroker {
     }
     const { queue, from } = this.#find(address);
     const deletes = sender.snd_settle_mode === PRESETTLED;
-    this.#outlets.set(sender, { sender, queue, from, deletes, unwritten: new Set() });
+    const outlet: Outlet = { sender, queue, from, deletes, unwritten: new Set() };
+    this.#outlets.add(outlet);
+    this.#outletOf.set(sender, outlet);
   }
 
   #openInlet(receiver: Receiver): void {
@@ -291,14 +302,14 @@ export class ServiceBusBroker {
     this.#woken.add(queue);
     setImmediate(() => {
       this.#woken.delete(queue);
-      for (const outlet of [...this.#outlets.values()]) if (outlet.queue === queue) this.#pump(outlet.sender);
+      for (const outlet of [...this.#outlets]) if (outlet.queue === queue) this.#pump(outlet.sender);
     });
   }
 
   /** Sends what is ready as far as the link's credit reaches. */
   #pump(sender: Sender): void {
-    const outlet = this.#outlets.get(sender);
-    if (!outlet || !sender.is_open()) return;
+    const outlet = this.#outletOf.get(sender);
+    if (!outlet || !this.#outlets.has(outlet) || !sender.is_open()) return;
     const { queue, from, unwritten } = outlet;
     const credit = spareCredit(sender, unwritten);
     if (credit === 0) return;
@@ -309,8 +320,8 @@ export class ServiceBusBroker {
     }
     if (messages.length > 0) {
       // Served last next time, so that several hosts share a queue.
-      this.#outlets.delete(sender);
-      this.#outlets.set(sender, outlet);
+      this.#outlets.delete(outlet);
+      this.#outlets.add(outlet);
     }
   }
 
@@ -324,7 +335,7 @@ export class ServiceBusBroker {
   }
 
   #dispose({ delivery, sender }: EventContext, settle: (queue: Queue, lockToken: string) => void): void {
-    const outlet = this.#outlets.get(sender!);
+    const outlet = this.#outletOf.get(sender!);
     if (!outlet || outlet.deletes) return;
     let refusal: AmqpErrorFields | null = null;
     try {

@@ -7,7 +7,8 @@
 
 import type { Typed } from "rhea";
 import rhea from "rhea";
-import type { Queue, QueuedMessage, SubQueue } from "./queue.ts";
+import type { QueuedMessage, SubQueue } from "./model.ts";
+import type { Queue } from "./queue.ts";
 import { wrapArray } from "./rheaInternals.ts";
 import { decodeSent, encodeForReceiver, lockTokenToUuid, uuidToLockToken } from "./sections.ts";
 
@@ -39,8 +40,8 @@ export function manage(queue: Queue, from: SubQueue, operation: string, body: Re
       for (const token of lockTokens(body)) updateDisposition(queue, token, body);
       return {};
     case "com.microsoft:schedule-message": {
-      const messages = listOf(body.messages).map((entry) =>
-        decodeSent((entry as { message: Buffer }).message),
+      const messages = (body.messages as readonly { message: Buffer }[]).map(({ message }) =>
+        decodeSent(message),
       );
       const sequenceNumbers = queue.send(messages).map((seq) => seq ?? 0); // A dropped duplicate has no number.
       return { "sequence-numbers": wrapArray(sequenceNumbers, AMQP_LONG) };
@@ -95,17 +96,12 @@ export function textOrNull(value: unknown): string | null {
   return value === undefined || value === null ? null : String(value);
 }
 
-/** rhea unwraps an array of one element to the element in some encodings. */
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [value];
-}
-
 function lockTokens(body: RequestBody): readonly string[] {
-  return listOf(body["lock-tokens"]).map((uuid) => uuidToLockToken(uuid as Buffer));
+  return (body["lock-tokens"] as readonly Buffer[]).map(uuidToLockToken);
 }
 
 function sequenceNumbersOf(body: RequestBody): readonly number[] {
-  return listOf(body["sequence-numbers"]).map(toNumber);
+  return (body["sequence-numbers"] as readonly unknown[]).map(toNumber);
 }
 
 function toNumber(value: unknown): number {

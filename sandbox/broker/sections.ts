@@ -13,7 +13,7 @@
 import { randomUUID } from "node:crypto";
 import type { Typed } from "rhea";
 import rhea from "rhea";
-import type { MessageToSend, QueuedMessage } from "./queue.ts";
+import type { MessageToSend, QueuedMessage } from "./model.ts";
 import { readValue, writeSection } from "./rheaInternals.ts";
 
 const { types } = rhea;

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FileJournal, memoryJournal } from "../../sandbox/broker/journal.ts";
-import type { MessageToSend, QueueEvent, QueueOptions } from "../../sandbox/broker/queue.ts";
-import { Queue, QueueError } from "../../sandbox/broker/queue.ts";
+import type { MessageToSend, QueueEvent, QueueOptions } from "../../sandbox/broker/model.ts";
+import { QueueError } from "../../sandbox/broker/model.ts";
+import { Queue } from "../../sandbox/broker/queue.ts";
 import { lockTokenToTag, tagToLockToken } from "../../sandbox/broker/sections.ts";
 
 const options: QueueOptions = {

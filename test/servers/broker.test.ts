@@ -71,6 +71,7 @@ describe("the broker, met by the Service Bus client", () => {
         ageing: { defaultTtlMs: 60_000 },
         limits: {},
         sharing: {},
+        closing: {},
       },
       clock: now,
       onProblem: (problem) => problems.push(problem),
@@ -351,6 +352,17 @@ describe("the broker, met by the Service Bus client", () => {
     await own.close();
   });
 
+  test("a message can be settled after the receiver that received it has closed", async () => {
+    await send(client, "closing", [{ body: 1 }, { body: 2 }]);
+    const receiver = receiverOf(client, "closing");
+    const [first, second] = await receiver.receiveMessages(2, { maxWaitTimeInMs: 2000 });
+    await receiver.completeMessage(first!);
+    await receiver.close();
+    // Without its link, a message is settled through $management.
+    await receiverOf(client, "closing").completeMessage(second!);
+    expect(broker.queue("closing")).toMatchObject({ active: 0, locked: 0 });
+  });
+
   test("two clients share a queue, and each message goes to one of them", async () => {
     const other = new ServiceBusClient(broker.connectionString);
     const count = 600;
@@ -436,11 +448,10 @@ describe("the broker as a process", () => {
     const deferred = await receiveOne(receiver);
     await receiver.deferMessage(deferred);
     await receiver.abandonMessage(await receiveOne(receiver));
-    const [abandoned, held] = await receiver
-      .receiveMessages(2, { maxWaitTimeInMs: 2000 })
-      .then(async (first) => (first.length === 2 ? first : [...first, await receiveOne(receiver)]));
-    await receiver.abandonMessage(abandoned!);
-    expect(held!.messageId).toBe("held");
+    const abandoned = await receiveOne(receiver);
+    const held = await receiveOne(receiver);
+    await receiver.abandonMessage(abandoned);
+    expect(held.messageId).toBe("held");
     const due = Date.now() + 2000;
     const [, cancelled] = await sender.scheduleMessages(
       [
