@@ -1,0 +1,513 @@
+import { createHash } from "node:crypto";
+import pMap from "p-map";
+import { imageDigest, importedId, indexHash, shardOf, shards } from "../core/identity.ts";
+import {
+  type ConnectorSpaceObject,
+  type Image,
+  importedImage,
+  newConnectorSpaceObject,
+  type PendingExport,
+  type UnconfirmedExport,
+} from "../core/model.ts";
+import { attributesFromJson, attributesToJson, dnKey, valueFromJson, valueToJson } from "../core/values.ts";
+import {
+  listRows,
+  type Operation,
+  prefixRange,
+  type Property,
+  type Row,
+  rowsOf,
+  type Tables,
+} from "../ports/tables.ts";
+import { addCounters, type Counters, type FencedWriter, readCounters } from "./fence.ts";
+import { tableNames } from "./tableNames.ts";
+import { chunked, decodeText, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
+
+/** A connector space object as it was read; what a write is conditional on. */
+export interface Stored {
+  readonly object: ConnectorSpaceObject;
+  readonly etag: string;
+  readonly spills: readonly Spill[];
+  /** The due row that stands for it (ISO 8601). */
+  readonly due: string | null;
+}
+
+/** `before` null: the object is new. `after` null: it goes. */
+export interface ObjectWrite {
+  readonly before: Stored | null;
+  readonly after: ConnectorSpaceObject | null;
+  /** When time alone will change the outcome (ISO 8601); unchanged when not given. */
+  readonly due?: string | null;
+}
+
+/** What an import needs to know of every object, to touch only those that changed. */
+export interface ObjectDigest {
+  readonly id: string;
+  readonly anchorHash: string;
+  /** Digest of the imported image; "" when the object is to be looked at whatever the source says. */
+  readonly digest: string;
+}
+
+export type MarkerKind = "import" | "export";
+const markerPrefix = { import: "i|", export: "e|" } as const;
+
+const textNames = ["synchronized", "pendingImport", "pendingExport", "escrow", "unconfirmed", "error"] as const;
+const readsInFlight = 16;
+const operationsMax = 99; // a transaction takes 100, the fence row is one
+const transactionBytesMax = 3_500_000;
+
+export function partitionOf(connector: string, shard: string): string {
+  return `${connector}-${shard}`;
+}
+
+/** 22 characters that stand for an anchor, in the object's row and in what an import has seen. */
+export function anchorHash(anchor: string): string {
+  return createHash("sha256").update(anchor).digest("base64url").slice(0, 22);
+}
+
+/** The connector spaces of all connectors: objects, their images, markers of pending work, and the index by DN and anchor. */
+export class ConnectorSpaceStore {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  async get(connector: string, id: string): Promise<Stored | undefined> {
+    const row = await this.#tables.get(tableNames.connectorSpace, partitionOf(connector, shardOf(id)), `o|${id}`);
+    return row === undefined ? undefined : this.#decode(connector, row);
+  }
+
+  /** The objects of these ids that exist, by id. */
+  async getMany(connector: string, ids: Iterable<string>): Promise<Map<string, Stored>> {
+    const found = await pMap(new Set(ids), (id) => this.get(connector, id), { concurrency: readsInFlight });
+    return new Map(found.filter((one) => one !== undefined).map((one) => [one.object.id, one]));
+  }
+
+  /** The objects of one shard with ids from `from` (inclusive) to `to` (exclusive), in order of id. */
+  async *range(connector: string, shard: string, from = "", to = "\u007f"): AsyncGenerator<Stored> {
+    const query = { partition: partitionOf(connector, shard), from: `o|${from}`, to: `o|${to}` };
+    for await (const row of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
+      yield await this.#decode(connector, row);
+    }
+  }
+
+  /** One page of a shard, for searches. */
+  async page(
+    connector: string,
+    shard: string,
+    pageSize: number,
+    continuation?: string,
+  ): Promise<{ readonly objects: readonly Stored[]; readonly continuation?: string }> {
+    const query = { partition: partitionOf(connector, shard), ...prefixRange("o|"), pageSize };
+    const page = await this.#tables.query(tableNames.connectorSpace, query, continuation);
+    const objects = await Promise.all(page.rows.map((row) => this.#decode(connector, row)));
+    return page.continuation === undefined ? { objects } : { objects, continuation: page.continuation };
+  }
+
+  /** Digests of all objects with an anchor, 1,000 to a request. */
+  async *digests(connector: string): AsyncGenerator<ObjectDigest> {
+    for (const shard of shards) {
+      const partition = partitionOf(connector, shard);
+      const query = { partition, ...prefixRange("o|"), select: ["anchorHash", "digest"] };
+      for await (const { row, properties } of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
+        if (properties.anchorHash === undefined) continue;
+        yield { id: row.slice(2), anchorHash: String(properties.anchorHash), digest: String(properties.digest ?? "") };
+      }
+    }
+  }
+
+  /** Ids of objects that are linked to nothing, for a full synchronisation. */
+  async *disconnectors(connector: string, shard: string, from = ""): AsyncGenerator<string> {
+    const partition = partitionOf(connector, shard);
+    const query = { partition, from: `o|${from}`, to: prefixRange("o|").to, select: ["metaverseId"] };
+    for await (const { row, properties } of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
+      if (properties.metaverseId === undefined) yield row.slice(2);
+    }
+  }
+
+  /** Ids with a pending import or export in one shard, in order, from `from` (inclusive) on. */
+  async *marked(connector: string, shard: string, kind: MarkerKind, from = ""): AsyncGenerator<{ id: string; change: string }> {
+    const prefix = markerPrefix[kind];
+    const partition = partitionOf(connector, shard);
+    const query = { partition, from: `${prefix}${from}`, to: prefixRange(prefix).to };
+    for await (const { row, properties } of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
+      yield { id: row.slice(prefix.length), change: String(properties.change) };
+    }
+  }
+
+  /** Ids of objects whose due time has come, in one shard. */
+  async dueIds(connector: string, shard: string, now: string): Promise<string[]> {
+    const query = { partition: partitionOf(connector, shard), from: "d|", to: `d|${now}\u007f` };
+    const rows = await listRows(this.#tables, tableNames.connectorSpace, query);
+    return rows.map(({ row }) => row.slice(row.lastIndexOf("|") + 1));
+  }
+
+  /** The earliest due time of a connector (ISO 8601), null when nothing falls due. */
+  async nextDue(connector: string): Promise<string | null> {
+    const firsts = await pMap(shards, async (shard) => {
+      const query = { partition: partitionOf(connector, shard), ...prefixRange("d|"), pageSize: 1 };
+      for await (const { row } of rowsOf(this.#tables, tableNames.connectorSpace, query)) return row.split("|")[1]!;
+      return undefined;
+    });
+    return firsts.filter((due) => due !== undefined).sort()[0] ?? null;
+  }
+
+  /** The object that has this anchor. */
+  async findByAnchor(connector: string, anchor: string): Promise<Stored | undefined> {
+    const direct = await this.get(connector, importedId(connector, anchor));
+    if (direct !== undefined && direct.object.anchor === anchor) return direct;
+    const ids = await this.#indexed(connector, `a|${indexHash("anchor", anchor, "exact")}`);
+    for (const id of ids) {
+      const stored = await this.get(connector, id);
+      if (stored?.object.anchor === anchor) return stored;
+    }
+    return undefined;
+  }
+
+  /** The objects whose DN, as last imported or as provisioned, is this one. */
+  async findByDn(connector: string, dn: string): Promise<Stored[]> {
+    const ids = await this.#indexed(connector, `n|${indexHash("dn", dn, "dn")}`);
+    const found = await this.getMany(connector, ids);
+    return [...found.values()].filter(({ object }) => dnKey(object.dn) === dnKey(dn));
+  }
+
+  async #indexed(connector: string, key: string): Promise<string[]> {
+    const query = { partition: indexPartition(connector, key), ...prefixRange(`${key}|`) };
+    const rows = await listRows(this.#tables, tableNames.connectorSpaceIndex, query);
+    return rows.map(({ row }) => row.slice(key.length + 1));
+  }
+
+  /**
+   * Writes objects, their markers and index rows. Objects of one partition go in as few transactions as the limits
+   * allow; the order between partitions is open, so one call is one stage of a commit order.
+   * @throws StoreError "conflict" when one of them has changed since it was read: read and decide again; LeaseLost.
+   */
+  async write(writer: FencedWriter, writes: readonly (ObjectWrite & { readonly counters?: Counters })[]): Promise<void> {
+    const prepared = writes.map((write) => this.#prepare(write));
+    await this.#writeIndex(prepared.flatMap(({ indexRows }) => indexRows));
+    const byPartition = Map.groupBy(prepared, ({ partition }) => partition);
+    await pMap(byPartition, async ([partition, all]) => {
+      const spillRows = all.flatMap((one) => one.spillRows);
+      for (const chunk of chunked(spillRows, () => 1, 50)) {
+        await this.#tables.transact(tableNames.connectorSpace, partition, chunk);
+      }
+      const weight = ({ operations, bytes }: Prepared) =>
+        Math.max(operations.length / operationsMax, bytes / transactionBytesMax);
+      for (const chunk of chunked(all, weight, 1)) {
+        const operations = chunk.flatMap((one) => one.operations);
+        if (operations.length === 0) continue;
+        await writer.transact(tableNames.connectorSpace, partition, operations, {
+          counters: addCounters(...chunk.map((one) => one.counters)),
+          totals: addCounters(...chunk.map((one) => one.totals)),
+        });
+      }
+      for (const chunk of chunked(all.flatMap((one) => one.obsoleteRows), () => 1, 100)) {
+        await this.#tables.transact(tableNames.connectorSpace, partition, chunk);
+      }
+    });
+    await this.#cleanIndex(prepared.flatMap(({ obsoleteIndexRows }) => obsoleteIndexRows));
+  }
+
+  #prepare(write: ObjectWrite & { readonly counters?: Counters }): Prepared {
+    const { before, after } = write;
+    const object = after ?? before!.object;
+    const partition = partitionOf(object.connector, shardOf(object.id));
+    const row = `o|${object.id}`;
+    const due = after === null ? null : write.due === undefined ? (before?.due ?? null) : write.due;
+    const operations: Operation[] = [];
+    const encoded = after === null ? null : encode(after, due);
+    if (encoded === null) operations.push({ kind: "delete", row });
+    else if (before === null) operations.push({ kind: "insert", row, properties: encoded.properties });
+    else operations.push({ kind: "replace", row, properties: encoded.properties, etag: before.etag });
+    for (const kind of ["import", "export"] as const) {
+      const had = before === null ? null : markerOf(before.object, kind);
+      const has = after === null ? null : markerOf(after, kind);
+      const marker = `${markerPrefix[kind]}${object.id}`;
+      if (has !== null && has !== had) operations.push({ kind: "replace", row: marker, properties: { change: has } });
+      if (has === null && had !== null) operations.push({ kind: "delete", row: marker });
+    }
+    if ((before?.due ?? null) !== due) {
+      if (before !== null && before.due !== null) operations.push({ kind: "delete", row: dueRow(before.due, object.id) });
+      if (due !== null) operations.push({ kind: "replace", row: dueRow(due, object.id), properties: {} });
+    }
+    const kept = new Set(encoded?.spills.map(({ digest }) => digest));
+    const obsolete = before?.spills.filter(({ digest }) => !kept.has(digest)) ?? [];
+    const oldIndex = before === null ? [] : indexKeys(before.object);
+    const newIndex = after === null ? [] : indexKeys(after);
+    return {
+      partition,
+      operations,
+      bytes: encoded === null ? 0 : Object.values(encoded.properties).reduce<number>(textBytes, 0),
+      counters: write.counters ?? {},
+      totals: totalsDelta(before?.object ?? null, after),
+      spillRows: encoded?.spillRows ?? [],
+      obsoleteRows: spillDeletions(obsolete),
+      indexRows: newIndex.filter((key) => !oldIndex.includes(key)).map((key) => ({ connector: object.connector, key, id: object.id })),
+      obsoleteIndexRows: oldIndex
+        .filter((key) => !newIndex.includes(key))
+        .map((key) => ({ connector: object.connector, key, id: object.id })),
+    };
+  }
+
+  async #writeIndex(rows: readonly IndexRow[]): Promise<void> {
+    await this.#eachIndexPartition(rows, async (partition, chunk) => {
+      const operations = chunk.map(
+        ({ key, id }): Operation => ({ kind: "replace", row: `${key}|${id}`, properties: {} }),
+      );
+      await this.#tables.transact(tableNames.connectorSpaceIndex, partition, operations);
+    });
+  }
+
+  async #cleanIndex(rows: readonly IndexRow[]): Promise<void> {
+    await this.#eachIndexPartition(rows, async (partition, chunk) => {
+      for (const { key, id } of chunk) {
+        const row = `${key}|${id}`;
+        const present = await this.#tables.get(tableNames.connectorSpaceIndex, partition, row);
+        if (present !== undefined) {
+          await this.#tables.transact(tableNames.connectorSpaceIndex, partition, [{ kind: "delete", row }]);
+        }
+      }
+    });
+  }
+
+  async #eachIndexPartition(
+    rows: readonly IndexRow[],
+    work: (partition: string, chunk: readonly IndexRow[]) => Promise<void>,
+  ): Promise<void> {
+    const unique = new Map(rows.map((row) => [`${row.connector}/${row.key}|${row.id}`, row]));
+    const byPartition = Map.groupBy(unique.values(), ({ connector, key }) => indexPartition(connector, key));
+    await pMap(
+      byPartition,
+      async ([partition, all]) => {
+        for (const chunk of chunked(all, () => 1, 100)) await work(partition, chunk);
+      },
+      { concurrency: readsInFlight },
+    );
+  }
+
+  /** What the connector space holds, from the counters of its partitions. */
+  async totals(connector: string): Promise<Counters> {
+    const all = await pMap(shards, (shard) =>
+      readCounters(this.#tables, tableNames.connectorSpace, partitionOf(connector, shard)),
+    );
+    return addCounters(...all.map(({ totals }) => totals));
+  }
+
+  /** What one step of a run has counted. */
+  async counted(connector: string, of: { readonly runId: string; readonly step: number }): Promise<Counters> {
+    const all = await pMap(shards, (shard) =>
+      readCounters(this.#tables, tableNames.connectorSpace, partitionOf(connector, shard), of),
+    );
+    return addCounters(...all.map(({ counters }) => counters));
+  }
+
+  async #decode(connector: string, row: Row): Promise<Stored> {
+    const text = async (name: (typeof textNames)[number]) => {
+      const json = await decodeText(this.#tables, tableNames.connectorSpace, row, name);
+      return json === null ? null : JSON.parse(json);
+    };
+    const { properties } = row;
+    const [synchronized, pendingImport, pendingExport, escrow, unconfirmed, error] = await Promise.all(textNames.map(text));
+    const optional = (name: string) => (properties[name] === undefined ? null : String(properties[name]));
+    const absenceSince = optional("absentSince");
+    return {
+      etag: row.etag,
+      spills: spillsOf(row, textNames),
+      due: optional("due"),
+      object: newConnectorSpaceObject({
+        id: row.row.slice(2),
+        connector,
+        objectType: String(properties.objectType),
+        anchor: optional("anchor"),
+        dn: String(properties.dn),
+        synchronized: imageFromJson(synchronized),
+        pendingImport: pendingImport === null ? null : { ...pendingImport, image: imageFromJson(pendingImport.image) },
+        pendingExport: exportFromJson(pendingExport),
+        escrow: escrow === null ? null : { ...exportFromJson(escrow)!, runId: escrow.runId },
+        unconfirmed: unconfirmedFromJson(unconfirmed),
+        metaverseId: optional("metaverseId"),
+        linking: optional("linking"),
+        disconnector: (properties.disconnector ?? "normal") as ConnectorSpaceObject["disconnector"],
+        explicitConnector: properties.explicitConnector === true,
+        absence:
+          absenceSince === null
+            ? null
+            : { kind: optional("absence") as NonNullable<ConnectorSpaceObject["absence"]>["kind"], since: absenceSince },
+        wantedBits: Object.fromEntries(
+          Object.entries(JSON.parse(optional("wantedBits") ?? "{}") as Record<string, string>).map(([name, bits]) => [
+            name,
+            BigInt(bits),
+          ]),
+        ),
+        error,
+      }),
+    };
+  }
+}
+
+interface IndexRow {
+  readonly connector: string;
+  readonly key: string;
+  readonly id: string;
+}
+
+interface Prepared {
+  readonly partition: string;
+  readonly operations: readonly Operation[];
+  readonly bytes: number;
+  readonly counters: Counters;
+  readonly totals: Counters;
+  readonly spillRows: readonly Operation[];
+  readonly obsoleteRows: readonly Operation[];
+  readonly indexRows: readonly IndexRow[];
+  readonly obsoleteIndexRows: readonly IndexRow[];
+}
+
+const textBytes = (sum: number, value: Property) => sum + (typeof value === "string" ? value.length * 2 : 16);
+const dueRow = (due: string, id: string) => `d|${due}|${id}`;
+
+function indexPartition(connector: string, key: string): string {
+  return `${connector}-${key.slice(0, 3).replace("|", "")}`; // kind and the first digit of the hash
+}
+
+/** The index finds what an id cannot say: provisioned objects by anchor, all objects of a DN directory by DN. */
+function indexKeys(object: ConnectorSpaceObject): string[] {
+  const keys: string[] = [];
+  if (object.anchor !== null && importedId(object.connector, object.anchor) !== object.id) {
+    keys.push(`a|${indexHash("anchor", object.anchor, "exact")}`);
+  }
+  if (object.dn !== object.anchor) keys.push(`n|${indexHash("dn", object.dn, "dn")}`);
+  return keys;
+}
+
+function markerOf(object: ConnectorSpaceObject, kind: MarkerKind): string | null {
+  if (kind === "import") return object.pendingImport?.change ?? null;
+  return object.pendingExport?.change ?? object.escrow?.change ?? null;
+}
+
+function totalsDelta(before: ConnectorSpaceObject | null, after: ConnectorSpaceObject | null): Counters {
+  const of = (object: ConnectorSpaceObject | null): Counters => {
+    if (object === null) return {};
+    const totals: Record<string, number> = { objects: 1 };
+    if (object.metaverseId !== null) totals.connectors = 1;
+    else totals[object.disconnector === "normal" ? "disconnectors" : `${object.disconnector}Disconnectors`] = 1;
+    const pendingImport = markerOf(object, "import");
+    if (pendingImport !== null) totals[`import.${pendingImport}`] = 1;
+    const pendingExport = markerOf(object, "export");
+    if (pendingExport !== null) totals[`export.${pendingExport}`] = 1;
+    if (object.unconfirmed !== null) totals.unconfirmed = 1;
+    if (object.error !== null) totals.errors = 1;
+    return totals;
+  };
+  const minus = Object.fromEntries(Object.entries(of(before)).map(([name, count]) => [name, -count]));
+  return addCounters(of(after), minus);
+}
+
+function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<typeof encodeTexts> {
+  const json = (value: unknown) => (value === null ? null : JSON.stringify(value));
+  const image = importedImage(object);
+  // An object with something outstanding is looked at whenever an import shows it, changed or not.
+  const settled = object.absence === null && object.unconfirmed === null && object.error?.phase !== "import";
+  const texts = encodeTexts(object.id, {
+    synchronized: json(imageToJson(object.synchronized)),
+    pendingImport: json(
+      object.pendingImport && { ...object.pendingImport, image: imageToJson(object.pendingImport.image) },
+    ),
+    pendingExport: json(exportToJson(object.pendingExport)),
+    escrow: json(object.escrow && { ...exportToJson(object.escrow), runId: object.escrow.runId }),
+    unconfirmed: json(unconfirmedToJson(object.unconfirmed)),
+    error: json(object.error),
+  });
+  const properties: Record<string, Property> = { ...texts.properties, objectType: object.objectType, dn: object.dn };
+  if (object.anchor !== null) {
+    properties.anchor = object.anchor;
+    properties.anchorHash = anchorHash(object.anchor);
+    properties.digest = settled && image !== null ? imageDigest(image) : "";
+  }
+  if (object.metaverseId !== null) properties.metaverseId = object.metaverseId;
+  if (object.linking !== null) properties.linking = object.linking;
+  if (object.disconnector !== "normal") properties.disconnector = object.disconnector;
+  if (object.explicitConnector) properties.explicitConnector = true;
+  if (object.absence !== null) {
+    properties.absence = object.absence.kind;
+    properties.absentSince = object.absence.since;
+  }
+  if (Object.keys(object.wantedBits).length > 0) {
+    properties.wantedBits = JSON.stringify(
+      Object.fromEntries(Object.entries(object.wantedBits).map(([name, bits]) => [name, String(bits)])),
+    );
+  }
+  if (due !== null) properties.due = due;
+  return { ...texts, properties };
+}
+
+// ---- images in JSON --------------------------------------------------------------------------------------------
+
+export function imageToJson(image: Image | null) {
+  return image && { ...image, attributes: attributesToJson(image.attributes) };
+}
+
+function imageFromJson(json: { objectType: string; dn: string; attributes: Record<string, unknown> } | null): Image | null {
+  return json && { ...json, attributes: attributesFromJson(json.attributes) };
+}
+
+export function exportToJson(pending: PendingExport | null) {
+  if (pending === null) return null;
+  return {
+    change: pending.change,
+    ...(pending.newDn === undefined ? {} : { newDn: pending.newDn }),
+    reason: pending.reason,
+    attributes: pending.attributes.map(({ name, before, after, rule }) => ({
+      name,
+      ...(before === undefined ? {} : { before: attributesToJson({ value: before }).value }),
+      ...(after === undefined ? {} : { after: attributesToJson({ value: after }).value }),
+      rule,
+    })),
+  };
+}
+
+interface ExportJson {
+  readonly change: PendingExport["change"];
+  readonly newDn?: string;
+  readonly reason: string;
+  readonly attributes: readonly { readonly name: string; readonly before?: unknown; readonly after?: unknown; readonly rule: string }[];
+}
+
+function exportFromJson(json: ExportJson | null): PendingExport | null {
+  if (json === null) return null;
+  return {
+    change: json.change,
+    ...(json.newDn === undefined ? {} : { newDn: json.newDn }),
+    reason: json.reason,
+    attributes: json.attributes.map(({ name, before, after, rule }) => {
+      const values = attributesFromJson({ before, after });
+      return {
+        name,
+        ...(values.before === undefined ? {} : { before: values.before }),
+        ...(values.after === undefined ? {} : { after: values.after }),
+        rule,
+      };
+    }),
+  };
+}
+
+function unconfirmedToJson(unconfirmed: UnconfirmedExport | null) {
+  if (unconfirmed === null) return null;
+  const expected = Object.entries(unconfirmed.expected).map(([name, value]) => [
+    name,
+    value === null ? null : Array.isArray(value) ? value.map(valueToJson) : valueToJson(value as never),
+  ]);
+  return { ...unconfirmed, expected: Object.fromEntries(expected) };
+}
+
+function unconfirmedFromJson(
+  json: { change: UnconfirmedExport["change"]; newDn?: string; expected: Record<string, unknown> } | null,
+): UnconfirmedExport | null {
+  if (json === null) return null;
+  const expected = Object.entries(json.expected).map(([name, value]) => [
+    name,
+    value === null ? null : Array.isArray(value) ? value.map(valueFromJson) : valueFromJson(value),
+  ]);
+  return { ...json, expected: Object.fromEntries(expected) };
+}

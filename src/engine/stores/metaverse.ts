@@ -1,0 +1,277 @@
+import pMap from "p-map";
+import { indexHash, shardOf } from "../core/identity.ts";
+import type { MetaverseObject, MetaverseValue } from "../core/model.ts";
+import { attributesToJson, type Value, valueFromJson, valuesOf } from "../core/values.ts";
+import { listRows, type Operation, prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
+import type { FencedWriter } from "./fence.ts";
+import { tableNames } from "./tableNames.ts";
+import { chunked, decodeText, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
+
+export interface StoredMetaverseObject {
+  readonly object: MetaverseObject;
+  readonly etag: string;
+  readonly spills: readonly Spill[];
+}
+
+export interface MetaverseWrite {
+  /** Null: the object is new. */
+  readonly before: StoredMetaverseObject | null;
+  /** Null: the object goes, tombstone and all. */
+  readonly after: MetaverseObject | null;
+  readonly id: string;
+  /** Queue the object for the flowing phase, or take it off; as it is when not given. */
+  readonly work?: "add" | "remove";
+}
+
+const textNames = ["attributes", "connectors"] as const;
+const readsInFlight = 16;
+const operationsMax = 99;
+const transactionBytesMax = 3_500_000;
+
+export function metaversePartition(shard: string): string {
+  return `mv-${shard}`;
+}
+
+/**
+ * Metaverse objects, the work of the flowing phase, and the index of their indexed attributes.
+ * `indexed`: names by metaverse object type.
+ */
+export class MetaverseStore {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  async get(id: string): Promise<StoredMetaverseObject | undefined> {
+    const row = await this.#tables.get(tableNames.metaverse, metaversePartition(shardOf(id)), `o|${id}`);
+    return row === undefined ? undefined : this.#decode(row);
+  }
+
+  async getMany(ids: Iterable<string>): Promise<Map<string, StoredMetaverseObject>> {
+    const found = await pMap(new Set(ids), (id) => this.get(id), { concurrency: readsInFlight });
+    return new Map(found.filter((one) => one !== undefined).map((one) => [one.object.id, one]));
+  }
+
+  /** The objects of one shard in order of id, from `from` (inclusive) on; tombstones included. */
+  async *range(shard: string, from = ""): AsyncGenerator<StoredMetaverseObject> {
+    const query = { partition: metaversePartition(shard), from: `o|${from}`, to: prefixRange("o|").to };
+    for await (const row of rowsOf(this.#tables, tableNames.metaverse, query)) yield await this.#decode(row);
+  }
+
+  async page(
+    shard: string,
+    pageSize: number,
+    continuation?: string,
+  ): Promise<{ readonly objects: readonly StoredMetaverseObject[]; readonly continuation?: string }> {
+    const query = { partition: metaversePartition(shard), ...prefixRange("o|"), pageSize };
+    const page = await this.#tables.query(tableNames.metaverse, query, continuation);
+    const objects = await Promise.all(page.rows.map((row) => this.#decode(row)));
+    return page.continuation === undefined ? { objects } : { objects, continuation: page.continuation };
+  }
+
+  /** Ids that wait for the flowing phase in one shard, in order, from `from` (inclusive) on. */
+  async *work(shard: string, from = ""): AsyncGenerator<string> {
+    const query = { partition: metaversePartition(shard), from: `w|${from}`, to: prefixRange("w|").to };
+    for await (const { row } of rowsOf(this.#tables, tableNames.metaverse, query)) yield row.slice(2);
+  }
+
+  /** Queues objects of one shard for the flowing phase; queueing twice is harmless. */
+  async addWork(writer: FencedWriter, ids: Iterable<string>): Promise<void> {
+    const byShard = Map.groupBy(new Set(ids), shardOf);
+    await pMap(byShard, async ([shard, all]) => {
+      for (const chunk of chunked(all, () => 1, operationsMax)) {
+        const operations = chunk.map((id): Operation => ({ kind: "replace", row: `w|${id}`, properties: {} }));
+        await writer.transact(tableNames.metaverse, metaversePartition(shard), operations);
+      }
+    });
+  }
+
+  async removeWork(writer: FencedWriter, ids: readonly string[]): Promise<void> {
+    const byShard = Map.groupBy(ids, shardOf);
+    await pMap(byShard, async ([shard, all]) => {
+      for (const chunk of chunked(all, () => 1, operationsMax)) {
+        const operations = chunk.map((id): Operation => ({ kind: "delete", row: `w|${id}` }));
+        await writer.transact(tableNames.metaverse, metaversePartition(shard), operations);
+      }
+    });
+  }
+
+  /** Live objects that have this value in an indexed attribute, ignoring case; the caller verifies exact matches. */
+  async findByIndex(attribute: string, value: Value): Promise<StoredMetaverseObject[]> {
+    const key = indexKey(attribute, value);
+    const query = { partition: indexPartition(key), ...prefixRange(`${key.row}|`) };
+    const rows = await listRows(this.#tables, tableNames.metaverseIndex, query);
+    const found = await this.getMany(rows.map(({ row }) => row.slice(key.row.length + 1)));
+    // The index is written before and cleaned after the object, so the object itself has the last word.
+    return [...found.values()].filter(
+      ({ object }) =>
+        !object.deleted &&
+        valuesOf(object.attributes[attribute]?.value).some((own) => indexKey(attribute, own).row === key.row),
+    );
+  }
+
+  /**
+   * Writes objects and their index rows: index first, so that a value that is there can always be found.
+   * @throws StoreError "conflict"; LeaseLost.
+   */
+  async write(writer: FencedWriter, writes: readonly MetaverseWrite[], indexed: IndexedAttributes): Promise<void> {
+    const prepared = writes.map((write) => prepare(write, indexed));
+    await this.#index(
+      prepared.flatMap(({ newKeys }) => newKeys),
+      (row) => ({ kind: "replace", row, properties: {} }),
+    );
+    const byShard = Map.groupBy(prepared, ({ id }) => shardOf(id));
+    await pMap(byShard, async ([shard, all]) => {
+      const partition = metaversePartition(shard);
+      for (const chunk of chunked(all.flatMap(({ spillRows }) => spillRows), () => 1, 50)) {
+        await this.#tables.transact(tableNames.metaverse, partition, chunk);
+      }
+      const weight = ({ operations, bytes }: Prepared) =>
+        Math.max(operations.length / operationsMax, bytes / transactionBytesMax);
+      for (const chunk of chunked(all, weight, 1)) {
+        const operations = chunk.flatMap((one) => one.operations);
+        const totals = { objects: chunk.reduce((sum, one) => sum + one.added, 0) };
+        if (operations.length > 0) await writer.transact(tableNames.metaverse, partition, operations, { totals });
+      }
+      for (const chunk of chunked(all.flatMap(({ obsoleteRows }) => obsoleteRows), () => 1, 100)) {
+        await this.#tables.transact(tableNames.metaverse, partition, chunk);
+      }
+    });
+    await this.#removeFromIndex(prepared.flatMap(({ oldKeys }) => oldKeys));
+  }
+
+  async #index(keys: readonly IndexKey[], operation: (row: string) => Operation): Promise<void> {
+    const byPartition = Map.groupBy(keys, indexPartition);
+    await pMap(
+      byPartition,
+      async ([partition, all]) => {
+        const rows = [...new Set(all.map(({ row, id }) => `${row}|${id}`))];
+        for (const chunk of chunked(rows, () => 1, 100)) {
+          await this.#tables.transact(tableNames.metaverseIndex, partition, chunk.map(operation));
+        }
+      },
+      { concurrency: readsInFlight },
+    );
+  }
+
+  async #removeFromIndex(keys: readonly IndexKey[]): Promise<void> {
+    await pMap(
+      keys,
+      async (key) => {
+        const operation: Operation = { kind: "delete", row: `${key.row}|${key.id}` };
+        try {
+          await this.#tables.transact(tableNames.metaverseIndex, indexPartition(key), [operation]);
+        } catch (error) {
+          // Gone already: an earlier attempt cleaned it.
+          if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+        }
+      },
+      { concurrency: readsInFlight },
+    );
+  }
+
+  async #decode(row: Row): Promise<StoredMetaverseObject> {
+    const json = async (name: (typeof textNames)[number]) =>
+      JSON.parse((await decodeText(this.#tables, tableNames.metaverse, row, name)) ?? "null");
+    const [attributes, connectors] = await Promise.all(textNames.map(json));
+    return {
+      etag: row.etag,
+      spills: spillsOf(row, textNames),
+      object: {
+        id: row.row.slice(2),
+        objectType: String(row.properties.objectType),
+        deleted: row.properties.deleted === true,
+        attributes: valuesFromJson(attributes ?? {}),
+        connectors: connectors ?? [],
+      },
+    };
+  }
+}
+
+/** Names of the indexed attributes by metaverse object type. */
+export type IndexedAttributes = ReadonlyMap<string, readonly string[]>;
+
+interface IndexKey {
+  readonly row: string;
+  readonly id: string;
+}
+
+interface Prepared {
+  readonly id: string;
+  readonly operations: readonly Operation[];
+  readonly bytes: number;
+  readonly added: number;
+  readonly spillRows: readonly Operation[];
+  readonly obsoleteRows: readonly Operation[];
+  readonly newKeys: readonly IndexKey[];
+  readonly oldKeys: readonly IndexKey[];
+}
+
+function indexKey(attribute: string, value: Value): { readonly row: string } {
+  return { row: indexHash(attribute, value) };
+}
+
+function indexPartition(key: { readonly row: string }): string {
+  return `index-${key.row.slice(0, 1)}`;
+}
+
+function keysOf(object: MetaverseObject | undefined | null, indexed: IndexedAttributes): IndexKey[] {
+  if (object === undefined || object === null || object.deleted) return [];
+  return (indexed.get(object.objectType) ?? []).flatMap((attribute) =>
+    valuesOf(object.attributes[attribute]?.value).map((value) => ({ ...indexKey(attribute, value), id: object.id })),
+  );
+}
+
+function prepare({ before, after, id, work }: MetaverseWrite, indexed: IndexedAttributes): Prepared {
+  const row = `o|${id}`;
+  const encoded =
+    after === null
+      ? null
+      : encodeTexts(id, { attributes: JSON.stringify(valuesToJson(after.attributes)), connectors: JSON.stringify(after.connectors) });
+  const operations: Operation[] = [];
+  if (after !== null && encoded !== null) {
+    const properties = { ...encoded.properties, objectType: after.objectType, ...(after.deleted ? { deleted: true } : {}) };
+    operations.push(
+      before === null
+        ? { kind: "insert", row, properties }
+        : { kind: "replace", row, properties, etag: before.etag },
+    );
+  } else if (before !== null) operations.push({ kind: "delete", row });
+  if (work === "add") operations.push({ kind: "replace", row: `w|${id}`, properties: {} });
+  if (work === "remove") operations.push({ kind: "delete", row: `w|${id}` });
+  const kept = new Set(encoded?.spills.map(({ digest }) => digest));
+  const old = keysOf(before?.object, indexed);
+  const now = keysOf(after, indexed);
+  const has = (keys: readonly IndexKey[], key: IndexKey) => keys.some((one) => one.row === key.row);
+  const alive = (object: MetaverseObject | null | undefined) => (object && !object.deleted ? 1 : 0);
+  return {
+    id,
+    operations,
+    bytes: JSON.stringify(encoded?.properties ?? {}).length * 2,
+    added: alive(after) - alive(before?.object),
+    spillRows: encoded?.spillRows ?? [],
+    obsoleteRows: spillDeletions(before?.spills.filter(({ digest }) => !kept.has(digest)) ?? []),
+    newKeys: now.filter((key) => !has(old, key)),
+    oldKeys: old.filter((key) => !has(now, key)),
+  };
+}
+
+function valuesToJson(attributes: MetaverseObject["attributes"]): Record<string, unknown> {
+  const plain = attributesToJson(Object.fromEntries(Object.entries(attributes).map(([name, { value }]) => [name, value])));
+  return Object.fromEntries(
+    Object.entries(attributes).map(([name, { connector, rule, precedence, since }]) => [
+      name,
+      [plain[name], connector, rule, precedence, since],
+    ]),
+  );
+}
+
+function valuesFromJson(json: Record<string, [unknown, string, string, number, string]>): Record<string, MetaverseValue> {
+  return Object.fromEntries(
+    Object.entries(json).map(([name, [value, connector, rule, precedence, since]]) => [
+      name,
+      { value: Array.isArray(value) ? value.map(valueFromJson) : valueFromJson(value), connector, rule, precedence, since },
+    ]),
+  );
+}

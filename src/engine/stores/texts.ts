@@ -1,0 +1,101 @@
+import { createHash } from "node:crypto";
+import { type Operation, type Properties, prefixRange, type Row, rowsOf, type Tables } from "../ports/tables.ts";
+
+/**
+ * Long texts in a row. A property takes 32,768 UTF-16 units and a row 1 MiB, so a text above `inlineMax` lies in
+ * spill rows named by its owner and its digest in the same partition, written before the row that points to them. Nothing is cut.
+ */
+const inlineMax = 24_000;
+const partMax = 30_000;
+
+export interface Spill {
+  readonly digest: string;
+  readonly parts: number;
+}
+
+export interface EncodedTexts {
+  readonly properties: Properties;
+  readonly spills: readonly Spill[];
+  /** To be written, unfenced, before the row itself: they are named by their content, so writing twice is harmless. */
+  readonly spillRows: readonly Operation[];
+}
+
+const spillRow = (spill: string, part: number) => `s|${spill}|${String(part).padStart(5, "0")}`;
+
+/** Encodes the texts of `owner` by property name; an absent text leaves its property out. */
+export function encodeTexts(owner: string, texts: Readonly<Record<string, string | null>>): EncodedTexts {
+  const properties: Record<string, string> = {};
+  const spills: Spill[] = [];
+  const spillRows = new Map<string, Operation>();
+  for (const [name, text] of Object.entries(texts)) {
+    if (text === null) continue;
+    if (text.length <= inlineMax) {
+      properties[name] = text;
+      continue;
+    }
+    const digest = `${owner}-${createHash("sha256").update(text).digest("base64url").slice(0, 22)}`;
+    const parts = Math.ceil(text.length / partMax);
+    for (let part = 0; part < parts; part++) {
+      const chunk = text.slice(part * partMax, (part + 1) * partMax);
+      const row = spillRow(digest, part);
+      spillRows.set(row, { kind: "replace", row, properties: { text: chunk } });
+    }
+    properties[`${name}_spill`] = `${digest}:${parts}`;
+    spills.push({ digest, parts });
+  }
+  return { properties, spills, spillRows: [...spillRows.values()] };
+}
+
+export function spillsOf(row: Row, names: readonly string[]): Spill[] {
+  return names.flatMap((name) => {
+    const pointer = row.properties[`${name}_spill`];
+    if (pointer === undefined) return [];
+    const [digest, parts] = String(pointer).split(":");
+    return [{ digest: digest!, parts: Number(parts) }];
+  });
+}
+
+/** The rows of spills that nothing points to any more. */
+export function spillDeletions(spills: readonly Spill[]): Operation[] {
+  const unique = new Map(spills.map((spill) => [spill.digest, spill]));
+  return [...unique.values()].flatMap(({ digest, parts }) =>
+    Array.from({ length: parts }, (_, part): Operation => ({ kind: "delete", row: spillRow(digest, part) })),
+  );
+}
+
+/** The text of a property, read from its spill rows where it has them; null when absent. */
+export async function decodeText(tables: Tables, table: string, row: Row, name: string): Promise<string | null> {
+  const inline = row.properties[name];
+  if (inline !== undefined) return String(inline);
+  const [spill] = spillsOf(row, [name]);
+  if (spill === undefined) return null;
+  let text = "";
+  let parts = 0;
+  for await (const part of rowsOf(tables, table, { partition: row.partition, ...prefixRange(`s|${spill.digest}|`) })) {
+    text += String(part.properties.text);
+    parts++;
+  }
+  if (parts !== spill.parts) {
+    throw new Error(`${table} ${row.partition} ${row.row}: ${name} has ${parts} of ${spill.parts} parts.`);
+  }
+  return text;
+}
+
+/** Splits operations into transactions: few enough, and well below 4 MiB. */
+export function chunked<T>(items: readonly T[], size: (item: T) => number, max: number): T[][] {
+  const chunks: T[][] = [];
+  let chunk: T[] = [];
+  let filled = 0;
+  for (const item of items) {
+    const itemSize = size(item);
+    if (chunk.length > 0 && filled + itemSize > max) {
+      chunks.push(chunk);
+      chunk = [];
+      filled = 0;
+    }
+    chunk.push(item);
+    filled += itemSize;
+  }
+  if (chunk.length > 0) chunks.push(chunk);
+  return chunks;
+}
