@@ -53,7 +53,9 @@ export function manage(queue: Queue, from: SubQueue, operation: string, body: Re
       const first = toNumber(body["from-sequence-number"]);
       const messages = queue.peek(from, first, toNumber(body["message-count"]));
       if (messages.length === 0) return null;
-      return { messages: messages.map((message) => messageEntry(message, queue)) };
+      // Without lock tokens: who peeks holds nothing.
+      const entries = messages.map((message) => ({ message: encodeForReceiver(message, queue.name) }));
+      return { messages: entries };
     }
     case "com.microsoft:receive-by-sequence-number": {
       const then = body["receiver-settle-mode"] === SETTLE_SECOND ? "lock" : "delete";
@@ -86,6 +88,7 @@ function updateDisposition(queue: Queue, token: string, body: RequestBody): void
   }
 }
 
+/** A message received through a reply has its lock token beside it, for want of a delivery tag. */
 function messageEntry(message: QueuedMessage, queue: Queue): Typed {
   const entry: Record<string, unknown> = { message: encodeForReceiver(message, queue.name) };
   if (message.lock) entry["lock-token"] = types.wrap_uuid(lockTokenToUuid(message.lock.token));
