@@ -170,13 +170,9 @@ grant() {
 }
 
 # What the service account may write on a user: what a flow may set, not what would widen a user's rights
-# (servicePrincipalName, msDS-AllowedToDelegateTo, nTSecurityDescriptor, group membership).
-writable=(cn name displayName givenName sn initials mail userPrincipalName sAMAccountName description info
-  userAccountControl accountExpires pwdLastSet employeeType employeeID employeeNumber adminDescription
-  adminDisplayName company department division title manager telephoneNumber mobile homePhone otherMailbox
-  physicalDeliveryOfficeName streetAddress l st postalCode co c countryCode preferredLanguage
-  wWWHomePage thumbnailPhoto extensionName comment uid personalTitle proxyAddresses
-  msDS-cloudExtensionAttribute{1..20})
+# (servicePrincipalName, msDS-AllowedToDelegateTo, nTSecurityDescriptor, group membership). The directory
+# sandbox reads the same file.
+read -r -d '' -a writable <"$(dirname "$0")/delegated-attributes.txt" || true   # read ends at the end of the file
 
 # The right to create and delete users in the guest OU, to read them, to write those attributes, to reset
 # passwords: for the service account, and nowhere else.
