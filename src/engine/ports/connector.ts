@@ -62,8 +62,14 @@ export interface ImportPage {
   /**
    * Only on the last page, and only when the chain of pages ended as it should.
    * `watermark`: for the next delta import. `sourceCount`: the source's own count of objects in scope, if it has one.
+   * `deletionsUnseen`: only after a delta import; the source could not show deletions (the account may not read
+   * them), so the engine must compare its population with `listAnchors`.
    */
-  readonly complete?: { readonly watermark: Cursor; readonly sourceCount?: number };
+  readonly complete?: {
+    readonly watermark: Cursor;
+    readonly sourceCount?: number;
+    readonly deletionsUnseen?: true;
+  };
 }
 
 /** What a direct look says of an object that a listing did not show. */
@@ -126,6 +132,12 @@ export interface Connector {
    * @throws ConnectorError "watermark-expired": run a full import. "unreachable", "throttled": later.
    */
   importPages(start: ImportStart, context: ConnectorContext): AsyncIterable<ImportPage>;
+
+  /**
+   * The anchors of all objects in scope and nothing else, page by page: much cheaper than a full import. Offered
+   * by every connector whose delta imports may end with `deletionsUnseen`. @throws ConnectorError
+   */
+  listAnchors?(context: ConnectorContext): AsyncIterable<readonly string[]>;
 
   /** Looks at objects directly, one verdict per anchor in the same order. @throws ConnectorError */
   readAbsent(anchors: readonly string[], context: ConnectorContext): Promise<readonly AbsenceVerdict[]>;
