@@ -1,0 +1,525 @@
+/** Graph v1.0 as far as a connector for users meets it: request in, answer out, nothing about sockets. */
+
+import { randomUUID } from "node:crypto";
+import type { DeltaManners } from "./delta.ts";
+import { answerDelta } from "./delta.ts";
+import type { Filter, QueryOptions } from "./odata.ts";
+import {
+  badRequest,
+  GraphFault,
+  idsOnly,
+  isGuestFilter,
+  matches,
+  needsAdvancedQuery,
+  parseFilter,
+  parseOptions,
+  parseSelect,
+  unsupportedQuery,
+} from "./odata.ts";
+import type { Json, UserProperties } from "./properties.ts";
+import {
+  defaultProperties,
+  propertyTypes,
+  readOnlyProperties,
+  singleUserOnly,
+  unsetValue,
+} from "./properties.ts";
+import type { StateTokens } from "./stateTokens.ts";
+import type { TenantStore, TenantUser } from "./store.ts";
+import { TenantError } from "./store.ts";
+import { isoSeconds, tenantDomain } from "./tenant.ts";
+
+export interface GraphRequest {
+  readonly method: string;
+  /** The path as sent, still percent-encoded, without the query. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  /** By lower-case name. */
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  readonly body: Json | undefined;
+  /** Scheme, host and port of links in answers. */
+  readonly origin: string;
+}
+
+export interface GraphAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** A string goes out as plain text, anything else as JSON. */
+  readonly body?: Json;
+}
+
+export interface GraphApiOptions {
+  readonly store: TenantStore;
+  readonly tokens: StateTokens;
+  readonly manners: () => DeltaManners;
+  /** Answers a request in place of the service: faults that a test has ordered. */
+  readonly intercept: (method: string, target: string) => GraphAnswer | undefined;
+  readonly countRequest: (endpoint: string, status: number) => void;
+}
+
+const defaultPageSize = 100;
+const batchMax = 20;
+
+export function graphApi({ store, tokens, manners, intercept, countRequest }: GraphApiOptions) {
+  /** Answers one request, also one from within a batch. Never throws for what a client did wrong. */
+  function answer(request: GraphRequest): GraphAnswer {
+    const route = routeOf(request);
+    const result = withinService(request, route.handle);
+    countRequest(`${request.method} ${route.endpoint}`, result.status);
+    return result;
+  }
+
+  function routeOf(request: GraphRequest): Route {
+    const [version, ...segments] = request.path.split("/").filter((segment) => segment !== "");
+    if (version !== "v1.0") return refused(request.path, badRequest(`Invalid version: ${version ?? ""}`));
+    const words = segments.map((segment) => segment.toLowerCase());
+    const [first, second, third, ...more] = words;
+    const only = (method: string, endpoint: string, handle: () => GraphAnswer): Route =>
+      request.method === method ? { endpoint, handle } : refused(endpoint, methodNotAllowed());
+
+    if (first === "$batch" && second === undefined) return only("POST", "/$batch", () => batch(request));
+    if (first === "organization" && second === undefined) {
+      return only("GET", "/organization", () => ok(organization(request.origin)));
+    }
+    if (first === "users" && third === undefined) {
+      if (second === undefined) return only("GET", "/users", () => list(request, "active"));
+      if (second === "$count") return only("GET", "/users/$count", () => count(request));
+      if (/^(microsoft\.graph\.)?delta(\(\))?$/.test(second)) {
+        return only("GET", "/users/delta", () => delta(request));
+      }
+      const key = decodeSegment(segments[1]!);
+      if (request.method === "PATCH") return { endpoint: "/users/{id}", handle: () => update(request, key) };
+      return only("GET", "/users/{id}", () => single(request, key));
+    }
+    if (first === "directory" && second === "deleteditems" && third !== undefined) {
+      if (more.length === 0 && third === "microsoft.graph.user") {
+        return only("GET", "/directory/deletedItems/microsoft.graph.user", () => list(request, "deleted"));
+      }
+      if (more.length === 0 || (more.length === 1 && more[0] === "microsoft.graph.user")) {
+        return only("GET", "/directory/deletedItems/{id}", () => deletedItem(request, third));
+      }
+    }
+    return refused(
+      request.path,
+      badRequest(`Resource not found for the segment '${segments.at(-1) ?? ""}'.`),
+    );
+  }
+
+  function list(request: GraphRequest, state: "active" | "deleted"): GraphAnswer {
+    const options = parseOptions(request.query);
+    refuseOptions(options, ["$skip", "$orderby", "$expand", "$deltatoken"]);
+    const select = selection(options);
+    if (select?.some((name) => singleUserOnly.has(name))) {
+      throw new GraphFault(501, "NotImplemented", "This operation target is not yet supported.");
+    }
+    const size = pageSize(options, select);
+    const query = userQuery(request, options);
+    const found: number[] = [];
+    for (const ordinal of candidates(query, state, position(options))) {
+      if (found.push(ordinal) > size) break;
+    }
+    const more = found.length > size ? found.pop() : undefined;
+
+    const selected = select === undefined ? "" : `(${select.join(",")})`;
+    return ok({
+      "@odata.context": `${request.origin}/v1.0/$metadata#users${selected}`,
+      ...(query.counted ? { "@odata.count": countMatches(query, state) } : {}),
+      ...(more === undefined
+        ? {}
+        : { "@odata.nextLink": nextLink(request, tokens.seal({ kind: "list", next: more })) }),
+      value: found.map((ordinal) => shown(store.at(ordinal).properties, select)),
+    });
+  }
+
+  function count(request: GraphRequest): GraphAnswer {
+    if (!isEventual(request)) {
+      throw new GraphFault(400, "Request_BadRequest", "$count is not currently supported.");
+    }
+    const query = userQuery(request, parseOptions(request.query), true);
+    return { status: 200, headers: {}, body: String(countMatches(query, "active")) };
+  }
+
+  function single(request: GraphRequest, key: string): GraphAnswer {
+    const select = selection(parseOptions(request.query));
+    const user = store.find(key);
+    if (user?.state !== "active") throw resourceNotFound(key);
+    const selected = select === undefined ? "" : `(${select.join(",")})`;
+    return ok({
+      "@odata.context": `${request.origin}/v1.0/$metadata#users${selected}/$entity`,
+      ...shown(user.properties, select),
+    });
+  }
+
+  function deletedItem(request: GraphRequest, id: string): GraphAnswer {
+    const select = selection(parseOptions(request.query));
+    const user = store.find(id);
+    if (user?.state !== "deleted") throw resourceNotFound(id);
+    return ok({
+      "@odata.context": `${request.origin}/v1.0/$metadata#directoryObjects/$entity`,
+      "@odata.type": "#microsoft.graph.user",
+      ...shown(user.properties, select ?? ["deletedDateTime", ...defaultProperties]),
+    });
+  }
+
+  function delta(request: GraphRequest): GraphAnswer {
+    const { headers, body } = answerDelta(store, tokens, manners(), {
+      origin: request.origin,
+      options: parseOptions(request.query),
+      prefer: request.headers.prefer ?? "",
+      nowMs: Date.now(),
+    });
+    return { status: 200, headers, body };
+  }
+
+  function update(request: GraphRequest, key: string): GraphAnswer {
+    if (typeof request.body !== "object" || request.body === null || Array.isArray(request.body)) {
+      throw new GraphFault(400, "Request_BadRequest", "The request body must be a JSON object.");
+    }
+    const properties = request.body as UserProperties;
+    const readOnly = Object.keys(properties).find((name) => readOnlyProperties.has(name));
+    if (readOnly !== undefined) {
+      throw new GraphFault(
+        400,
+        "Request_BadRequest",
+        `Property '${readOnly}' is read-only and cannot be set.`,
+      );
+    }
+    if (store.find(key)?.state !== "active") throw resourceNotFound(key);
+    store.change(key, properties, Date.now());
+    return { status: 204, headers: {} };
+  }
+
+  /** https://learn.microsoft.com/graph/json-batching; answers come in another order than the requests. */
+  function batch(outer: GraphRequest): GraphAnswer {
+    const requests = batchRequests(outer.body);
+    const answers = new Map<string, GraphAnswer>();
+    for (const inner of requests) {
+      const failed = inner.dependsOn.some((id) => (answers.get(id)?.status ?? 500) >= 400);
+      answers.set(inner.id, failed ? failedDependency(outer) : answerInner(outer, inner));
+    }
+    const responses = [...answers].reverse().map(([id, { status, headers, body }]) => ({
+      id,
+      status,
+      headers: { "Cache-Control": "no-cache", "Content-Type": "application/json", ...headers },
+      ...(body === undefined ? {} : { body }),
+    }));
+    return ok({ responses });
+  }
+
+  function answerInner(outer: GraphRequest, inner: BatchRequest): GraphAnswer {
+    const target = `/v1.0/${inner.url.replace(/^\/+/, "")}`;
+    const [path = "", query = ""] = target.split(/\?(.*)/s);
+    if (path.toLowerCase() === "/v1.0/$batch") {
+      return failure(outer, badRequest("A batch cannot hold a batch."));
+    }
+    const ordered = intercept(inner.method, target);
+    if (ordered !== undefined) return ordered;
+    return answer({
+      method: inner.method,
+      path,
+      query: new URLSearchParams(query),
+      headers: inner.headers,
+      body: inner.body,
+      origin: outer.origin,
+    });
+  }
+
+  interface UserQuery {
+    readonly filter: Filter | undefined;
+    readonly search: ((value: (property: string) => Json) => boolean) | undefined;
+    readonly counted: boolean;
+    readonly key: string;
+  }
+
+  function userQuery(request: GraphRequest, options: QueryOptions, countedByPath = false): UserQuery {
+    const eventual = isEventual(request);
+    const counted = eventual && (countedByPath || options.get("$count")?.toLowerCase() === "true");
+    const filterText = options.get("$filter");
+    const filter = filterText === undefined ? undefined : parseFilter(filterText);
+    if (filter !== undefined && needsAdvancedQuery(filter) && !counted) throw unsupportedQuery();
+    const searchText = options.get("$search");
+    if (searchText !== undefined && !eventual) {
+      throw unsupportedQuery(
+        "Request with $search query parameter only works through MSGraph with a special request header: 'ConsistencyLevel: eventual'",
+      );
+    }
+    return {
+      filter,
+      search: searchText === undefined ? undefined : parseSearch(searchText),
+      counted,
+      key: `${filterText ?? ""}\n${searchText ?? ""}`,
+    };
+  }
+
+  /** Ordinals of matching users from `start` on, found as they are asked for. */
+  function* candidates(
+    { filter, search }: UserQuery,
+    state: "active" | "deleted",
+    start: number,
+  ): Iterable<number> {
+    const guestsOnly = filter !== undefined && isGuestFilter(filter) && search === undefined;
+    for (const ordinal of within(filter, state, start)) {
+      if (guestsOnly) {
+        if (store.isGuestAt(ordinal)) yield ordinal;
+        continue;
+      }
+      if (filter === undefined && search === undefined) {
+        yield ordinal;
+        continue;
+      }
+      const { properties } = store.at(ordinal);
+      const value = (name: string): Json => properties[name] ?? null;
+      if ((filter === undefined || matches(filter, value)) && search?.(value) !== false) yield ordinal;
+    }
+  }
+
+  function* within(filter: Filter | undefined, state: "active" | "deleted", start: number): Iterable<number> {
+    const ids = filter && idsOnly(filter);
+    if (ids !== undefined) {
+      const found = ids
+        .map((id) => store.find(id))
+        .filter((user): user is TenantUser => user?.state === state);
+      const ordinals = found.map((user) => user.ordinal).filter((ordinal) => ordinal >= start);
+      yield* [...new Set(ordinals)].sort((a, b) => a - b);
+      return;
+    }
+    if (state === "deleted") {
+      yield* store.deletedOrdinals().filter((ordinal) => ordinal >= start);
+      return;
+    }
+    for (let ordinal = start; ordinal < store.end; ordinal += 1) {
+      if (store.stateAt(ordinal) === "active") yield ordinal;
+    }
+  }
+
+  let lastCount = { key: "", version: -1, count: 0 };
+  function countMatches(query: UserQuery, state: "active" | "deleted"): number {
+    const key = `${state}\n${query.key}`;
+    if (lastCount.key !== key || lastCount.version !== store.version) {
+      let found = 0;
+      for (const _ of candidates(query, state, 0)) found += 1;
+      lastCount = { key, version: store.version, count: found };
+    }
+    return lastCount.count;
+  }
+
+  function position(options: QueryOptions): number {
+    const token = options.get("$skiptoken");
+    if (token === undefined) return 0;
+    const state = tokens.open(token) as { kind?: string; next?: number } | undefined;
+    if (state?.kind !== "list" || typeof state.next !== "number") {
+      throw new GraphFault(400, "Request_BadRequest", "Badly formed token.");
+    }
+    return state.next;
+  }
+
+  return { answer };
+}
+
+interface Route {
+  /** The path with its parameters named: what requests are counted under. */
+  readonly endpoint: string;
+  readonly handle: () => GraphAnswer;
+}
+
+function refused(endpoint: string, refusal: GraphFault): Route {
+  return {
+    endpoint,
+    handle: () => {
+      throw refusal;
+    },
+  };
+}
+
+function methodNotAllowed(): GraphFault {
+  return new GraphFault(
+    405,
+    "Request_BadRequest",
+    "Specified HTTP method is not allowed for the request target.",
+  );
+}
+
+function resourceNotFound(key: string): GraphFault {
+  return new GraphFault(
+    404,
+    "Request_ResourceNotFound",
+    `Resource '${key}' does not exist or one of its queried reference-property objects are not present.`,
+  );
+}
+
+/** Runs a handler and puts what it throws into the service's form. */
+function withinService(request: GraphRequest, handle: () => GraphAnswer): GraphAnswer {
+  try {
+    return handle();
+  } catch (error) {
+    if (error instanceof GraphFault) return failure(request, error);
+    if (error instanceof TenantError) {
+      return failure(request, new GraphFault(400, "Request_BadRequest", error.message));
+    }
+    throw error;
+  }
+}
+
+/** An error answer; `innerError` repeats the client's own request id, as the service does. */
+export function failure(request: Pick<GraphRequest, "headers">, fault: GraphFault): GraphAnswer {
+  const requestId = randomUUID();
+  return {
+    status: fault.status,
+    headers: fault.headers,
+    body: {
+      error: {
+        code: fault.code,
+        message: fault.message,
+        innerError: {
+          date: isoSeconds(Date.now()).slice(0, 19),
+          "request-id": requestId,
+          "client-request-id": request.headers["client-request-id"] ?? requestId,
+        },
+      },
+    },
+  };
+}
+
+function ok(body: Json): GraphAnswer {
+  return { status: 200, headers: {}, body };
+}
+
+function isEventual(request: GraphRequest): boolean {
+  return request.headers.consistencylevel?.toLowerCase() === "eventual";
+}
+
+function refuseOptions(
+  options: QueryOptions,
+  refusedOptions: readonly Parameters<QueryOptions["has"]>[0][],
+): void {
+  const option = refusedOptions.find((name) => options.has(name));
+  if (option !== undefined) throw unsupportedQuery(`'${option}' is not supported by the service.`);
+}
+
+function selection(options: QueryOptions): string[] | undefined {
+  const text = options.get("$select");
+  return text === undefined || text === "" ? undefined : parseSelect(text);
+}
+
+function pageSize(options: QueryOptions, select: readonly string[] | undefined): number {
+  const max = select?.includes("signInActivity") ? 500 : 999;
+  const text = options.get("$top");
+  if (text === undefined) return defaultPageSize;
+  if (!/^\d+$/.test(text)) throw badRequest(`Invalid value '${text}' for $top query option found.`);
+  const top = Number(text);
+  if (top < 1 || top > max) {
+    throw unsupportedQuery(`Invalid page size specified: '${text}'. Must be between 1 and ${max} inclusive.`);
+  }
+  return top;
+}
+
+/** The selected properties in the client's order; those without a value are null, or empty when collections. */
+function shown(properties: UserProperties, select: readonly string[] | undefined): Record<string, Json> {
+  const result: Record<string, Json> = {};
+  for (const name of select ?? defaultProperties) {
+    if (propertyTypes.get(name) === "navigation") continue;
+    result[name] = properties[name] ?? unsetValue(name);
+  }
+  return result;
+}
+
+function nextLink(request: GraphRequest, skipToken: string): string {
+  const options = [...request.query]
+    .filter(([name]) => name.toLowerCase() !== "$skiptoken")
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
+  return `${request.origin}${request.path}?${[...options, `$skiptoken=${skipToken}`].join("&")}`;
+}
+
+const searchable = new Set(["displayName", "givenName", "surname", "mail", "userPrincipalName"]);
+
+/** `"property:text"`: some word of the property begins with the text. */
+function parseSearch(text: string): (value: (property: string) => Json) => boolean {
+  const [, property, wanted] = /^"(\w+):(.+)"$/.exec(text.trim()) ?? [];
+  if (property === undefined || wanted === undefined || !searchable.has(property)) {
+    throw badRequest(`Syntax error: character '${text[0] ?? ""}' is not valid at position 0 in '${text}'.`);
+  }
+  return (value) =>
+    String(value(property) ?? "")
+      .toLowerCase()
+      .split(/[\s.,_@#-]+/)
+      .some((word) => word.startsWith(wanted.toLowerCase()));
+}
+
+function decodeSegment(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    // A stray percent sign: the segment as it stands names nobody, which is the right answer.
+    return segment;
+  }
+}
+
+interface BatchRequest {
+  readonly id: string;
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Json | undefined;
+  readonly dependsOn: readonly string[];
+}
+
+function batchRequests(body: Json | undefined): BatchRequest[] {
+  const list = (body as { requests?: unknown } | undefined)?.requests;
+  if (!Array.isArray(list)) throw badRequest("Invalid batch payload format.");
+  if (list.length > batchMax) {
+    throw badRequest(`Number of batch request steps exceeds the maximum value of ${batchMax}.`);
+  }
+  const requests = list.map((entry): BatchRequest => {
+    const {
+      id,
+      method,
+      url,
+      headers = {},
+      body: innerBody,
+      dependsOn = [],
+    } = (entry ?? {}) as Partial<BatchRequest>;
+    if (typeof id !== "string" || typeof method !== "string" || typeof url !== "string") {
+      throw badRequest("Invalid batch payload format: id, method and url are required.");
+    }
+    const lowered = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)]);
+    return {
+      id,
+      method: method.toUpperCase(),
+      url,
+      headers: Object.fromEntries(lowered),
+      body: innerBody,
+      dependsOn,
+    };
+  });
+  if (new Set(requests.map(({ id }) => id.toLowerCase())).size < requests.length) {
+    throw badRequest("Invalid batch payload format: request ids must be unique.");
+  }
+  return requests;
+}
+
+function failedDependency(outer: GraphRequest): GraphAnswer {
+  return failure(
+    outer,
+    new GraphFault(424, "FailedDependency", "A request that this one depends on failed."),
+  );
+}
+
+function organization(origin: string): Json {
+  return {
+    "@odata.context": `${origin}/v1.0/$metadata#organization`,
+    value: [
+      {
+        id: "7f1c1b4e-5d0a-4c39-9a55-0e6f0b6c2d11",
+        displayName: "Contoso",
+        countryLetterCode: "DE",
+        createdDateTime: "2021-01-01T08:00:00Z",
+        tenantType: "AAD",
+        onPremisesSyncEnabled: null,
+        verifiedDomains: [
+          { name: tenantDomain, type: "Managed", isInitial: true, isDefault: true, capabilities: "Email" },
+          { name: "contoso.com", type: "Managed", isInitial: false, isDefault: false, capabilities: "Email" },
+        ],
+      },
+    ],
+  };
+}
