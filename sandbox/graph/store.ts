@@ -73,6 +73,7 @@ export class TenantStore {
   private readonly log: LogEntry[] = [];
   /** Ordinals of active users by user principal name in lower case; made when first needed. */
   private principalNames: Map<string, number> | undefined;
+  private lastRound: { from: number; to: number; changes: readonly UserChange[] } | undefined;
   private added = 0;
   private answers: ExpiredTokenAnswer[] = [];
 
@@ -153,7 +154,15 @@ export class TenantStore {
   }
 
   /** Changes after version `from` up to `to`, one entry per user, in the order of the user's last change. */
-  changesBetween(from: number, to: number): UserChange[] {
+  changesBetween(from: number, to: number): readonly UserChange[] {
+    // The pages of one round ask for the same stretch of the log, which never changes.
+    if (this.lastRound?.from !== from || this.lastRound.to !== to) {
+      this.lastRound = { from, to, changes: this.mergeLog(from, to) };
+    }
+    return this.lastRound.changes;
+  }
+
+  private mergeLog(from: number, to: number): UserChange[] {
     const changes = new Map<number, UserChange>();
     for (const entry of this.log.slice(from, to)) {
       const before = changes.get(entry.ordinal);
