@@ -71,8 +71,8 @@ export class TenantStore {
   private readonly ordinals = new Map<string, number>();
   private readonly changed = new Map<number, ChangedUser>();
   private readonly log: LogEntry[] = [];
-  /** Ordinals of active users by user principal name in lower case; made when first needed. */
-  private principalNames: Map<string, number> | undefined;
+  /** Ordinals of changed active users by user principal name in lower case; the seed knows the others. */
+  private readonly principalNames = new Map<string, number>();
   private lastRound: { from: number; to: number; changes: readonly UserChange[] } | undefined;
   private added = 0;
   private answers: ExpiredTokenAnswer[] = [];
@@ -133,8 +133,7 @@ export class TenantStore {
   /** The user with this id in whatever state, or the active user with this user principal name. */
   find(idOrPrincipalName: string): TenantUser | undefined {
     const key = idOrPrincipalName.toLowerCase();
-    const ordinal =
-      this.ordinals.get(key) ?? (key.includes("@") ? this.principalNameIndex().get(key) : undefined);
+    const ordinal = this.ordinals.get(key) ?? this.ordinalOfPrincipalName(key);
     return ordinal === undefined ? undefined : this.at(ordinal);
   }
 
@@ -321,35 +320,25 @@ export class TenantStore {
     event: Exclude<TenantEvent, { type: "expireTokens" }>,
     names: readonly string[],
   ): void {
-    if (this.principalNames !== undefined) {
-      if (event.type !== "add") {
-        const before = String(this.at(ordinal).properties.userPrincipalName).toLowerCase();
-        if (this.principalNames.get(before) === ordinal) this.principalNames.delete(before);
-      }
-      if (user.state === "active") {
-        this.principalNames.set(String(user.properties.userPrincipalName).toLowerCase(), ordinal);
-      }
+    const before = this.changed.get(ordinal)?.properties.userPrincipalName;
+    if (before !== undefined) this.principalNames.delete(String(before).toLowerCase());
+    if (user.state === "active") {
+      this.principalNames.set(String(user.properties.userPrincipalName).toLowerCase(), ordinal);
     }
     this.changed.set(ordinal, user);
     this.log.push({ ordinal, kind: event.type, names, at: event.at });
   }
 
-  private principalNameIndex(): Map<string, number> {
-    if (this.principalNames === undefined) {
-      this.principalNames = new Map();
-      for (let ordinal = 0; ordinal < this.end; ordinal += 1) {
-        const { state, properties } = this.at(ordinal);
-        if (state === "active") {
-          this.principalNames.set(String(properties.userPrincipalName).toLowerCase(), ordinal);
-        }
-      }
-    }
-    return this.principalNames;
+  private ordinalOfPrincipalName(key: string): number | undefined {
+    const changed = this.principalNames.get(key);
+    if (changed !== undefined) return changed;
+    const seeded = this.seeded.positionOfPrincipalName(key);
+    return seeded === undefined || this.changed.has(seeded) ? undefined : seeded;
   }
 
   private checkPrincipalName(name: string, own: number | undefined, alsoInUse?: Set<string>): void {
     const key = name.toLowerCase();
-    const holder = this.principalNameIndex().get(key);
+    const holder = this.ordinalOfPrincipalName(key);
     if ((holder !== undefined && holder !== own) || alsoInUse?.has(key) === true) {
       throw new TenantError(
         "conflict",

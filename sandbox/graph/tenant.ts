@@ -25,17 +25,30 @@ export interface SeededTenant extends TenantOptions {
   idAt(position: number): string;
   userAt(position: number): UserProperties;
   isGuestAt(position: number): boolean;
+  /** The user whose seeded principal name this is, in any case. */
+  positionOfPrincipalName(name: string): number | undefined;
 }
 
 export function generateTenant(options: TenantOptions): SeededTenant {
   const { seed, guests, members } = options;
+  const size = members + guests;
+  const userAt = (position: number) =>
+    position < members ? memberUser(seed, position) : guestUser(seed, position - members);
   return {
     ...options,
-    size: members + guests,
+    size,
     idAt: (position) => (position < members ? memberId(seed, position) : guestId(seed, position - members)),
-    userAt: (position) =>
-      position < members ? memberUser(seed, position) : guestUser(seed, position - members),
+    userAt,
     isGuestAt: (position) => position >= members,
+    positionOfPrincipalName: (name) => {
+      // Every seeded name carries its user's number, so no index of 200,000 names is needed.
+      const [, number, guest] = /(\d+)(_[^_@#]+#ext#)?@[^@]+$/i.exec(name) ?? [];
+      if (number === undefined) return undefined;
+      const position = Number(number) + (guest === undefined ? 0 : members);
+      if (position >= (guest === undefined ? members : size)) return undefined;
+      const seeded = String(userAt(position).userPrincipalName);
+      return seeded.toLowerCase() === name.toLowerCase() ? position : undefined;
+    },
   };
 }
 

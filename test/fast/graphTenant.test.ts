@@ -37,6 +37,16 @@ describe("the seeded tenant", () => {
     }
   });
 
+  test("knows each user by its principal name in any case, and nobody by another", () => {
+    const tenant = generateTenant({ seed: 2, guests: 300, members: 40 });
+    for (let position = 0; position < tenant.size; position += 1) {
+      const name = String(tenant.userAt(position).userPrincipalName);
+      expect(tenant.positionOfPrincipalName(name.toUpperCase())).toBe(position);
+      expect(tenant.positionOfPrincipalName(`x${name}`)).toBeUndefined();
+    }
+    expect(tenant.positionOfPrincipalName("nobody@contoso.onmicrosoft.com")).toBeUndefined();
+  });
+
   test("keeps within what Active Directory and Entra accept, for any seed", () => {
     const limits = {
       displayName: 256,
