@@ -1,0 +1,292 @@
+import {
+  AddRequest,
+  AndFilter,
+  Attribute,
+  type BerWriter,
+  BindRequest,
+  Change,
+  Control,
+  DeleteRequest,
+  EqualityFilter,
+  type Filter,
+  GreaterThanEqualsFilter,
+  LessThanEqualsFilter,
+  ModifyDNRequest,
+  ModifyRequest,
+  OrFilter,
+  PagedResultsControl,
+  PresenceFilter,
+  SearchRequest,
+  UnbindRequest,
+} from "ldapts";
+import { ConnectorError } from "../../ports/connector.ts";
+import {
+  type ConnectionTarget,
+  type LdapAnswer,
+  LdapConnection,
+  type LdapRequest,
+} from "./ldapConnection.ts";
+import { bindFailure, directoryFailure, LdapError, resultCode } from "./ldapErrors.ts";
+import { type LdapEntry, pagedResultsCookie } from "./ldapMessages.ts";
+
+/**
+ * The one place that speaks LDAP. ldapts gives the requests, filters and controls; connection, paging and
+ * results are ours, because its client loses data silently (DIRECTORIES.md 2b):
+ *
+ *   parallel first calls hang           one connect-and-bind, shared by all callers
+ *   reconnects without a bind           a dead connection is thrown away; the next call binds anew
+ *   an empty page ends paging           only an empty cookie ends it
+ *   code 4 is swallowed                 every code but 0 is an error
+ *   absent attributes come as []        only what the server sent
+ *   filter text corrupts binary values  filters are built, never parsed
+ *   10 s time limit, no time-out        no time limit, a time-out on each request
+ *   modifyDN splits names as text       RDN and superior are separate arguments
+ *   passwords in debug output           nothing is printed
+ */
+export class AdClient {
+  readonly #target: ConnectionTarget;
+  readonly #bindDn: string;
+  readonly #bindPassword: string;
+  readonly #operationTimeoutMs: number;
+  #connection: Promise<LdapConnection> | undefined;
+
+  /** @throws ConnectorError "configuration" for a user or password that is empty: that would bind as nobody. */
+  constructor(options: AdClientOptions) {
+    if (options.bindDn === "" || options.bindPassword === "") {
+      const setting = options.bindDn === "" ? "AD_BIND_DN" : "AD_BIND_PASSWORD";
+      throw new ConnectorError("configuration", `${setting} is empty.`);
+    }
+    this.#target = options.target;
+    this.#bindDn = options.bindDn;
+    this.#bindPassword = options.bindPassword;
+    this.#operationTimeoutMs = options.operationTimeoutMs;
+  }
+
+  /**
+   * All entries that match, page by page; pages may be empty. `last` is true on the last page.
+   * @throws LdapError when the directory refuses or cuts the answer; ConnectorError when it fails.
+   */
+  async *search(base: string, options: SearchOptions): AsyncGenerator<SearchPage> {
+    const paging = new PagedResultsControl({ critical: true, value: { size: options.pageSize ?? 1000 } });
+    const connection = await this.#connect(); // cookies are bound to the connection
+    for (;;) {
+      const { result, entries } = await this.#ask(
+        new SearchRequest({
+          messageId: 0,
+          baseDN: base,
+          scope: options.scope ?? "sub",
+          filter: options.filter ?? present("objectClass"),
+          attributes: [...options.attributes],
+          timeLimit: 0,
+          controls: [paging, ...(options.controls ?? [])],
+        }),
+        undefined,
+        connection,
+      );
+      const value = result.controls.get(PagedResultsControl.type);
+      const cookie = value === undefined ? Buffer.alloc(0) : pagedResultsCookie(value);
+      const whole = await Promise.all(entries.map((entry) => this.#completeRanges(entry, options.controls)));
+      yield { entries: whole, last: cookie.length === 0 };
+      if (cookie.length === 0) return;
+      paging.value = { size: options.pageSize ?? 1000, cookie };
+    }
+  }
+
+  /** One entry, by its DN or by `<GUID=…>`; undefined when there is none that the account can see. */
+  async read(
+    dn: string,
+    attributes: readonly string[],
+    options: ReadOptions = {},
+  ): Promise<LdapEntry | undefined> {
+    try {
+      const { entries } = await this.#ask(
+        new SearchRequest({
+          messageId: 0,
+          baseDN: dn,
+          scope: "base",
+          filter: present("objectClass"),
+          attributes: attributes.length === 0 ? ["1.1"] : [...attributes],
+          timeLimit: 0,
+          controls: [...(options.controls ?? [])],
+        }),
+        options.deadline,
+      );
+      const [entry] = entries;
+      return entry && this.#completeRanges(entry, options.controls);
+    } catch (error) {
+      if (error instanceof LdapError && error.code === resultCode.noSuchObject) return undefined;
+      throw error;
+    }
+  }
+
+  /** @param attributes values as the directory keeps them. @throws LdapError, ConnectorError */
+  async add(dn: string, attributes: readonly RawAttribute[], deadline?: number): Promise<void> {
+    await this.#ask(new AddRequest({ messageId: 0, dn, attributes: attributes.map(toAttribute) }), deadline);
+  }
+
+  /** All changes or none. @throws LdapError, ConnectorError */
+  async modify(dn: string, changes: readonly RawChange[], deadline?: number): Promise<void> {
+    const toChange = ({ operation, ...attribute }: RawChange) =>
+      new Change({ operation, modification: toAttribute(attribute) });
+    await this.#ask(new ModifyRequest({ messageId: 0, dn, changes: changes.map(toChange) }), deadline);
+  }
+
+  /** Renames and moves. `newRdn` is escaped text. @throws LdapError, ConnectorError */
+  async modifyDn(dn: string, newRdn: string, newSuperior: string, deadline?: number): Promise<void> {
+    await this.#ask(new ModifyDNRequest({ messageId: 0, dn, newRdn, newSuperior }), deadline);
+  }
+
+  /** @throws LdapError, ConnectorError */
+  async delete(dn: string, deadline?: number): Promise<void> {
+    await this.#ask(new DeleteRequest({ messageId: 0, dn }), deadline);
+  }
+
+  async close(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    try {
+      (await connection)?.close(new UnbindRequest({ messageId: 0 }));
+    } catch {
+      // It never came to be, and who asked for it has been told: there is nothing to close.
+    }
+  }
+
+  /** @throws ConnectorError "unreachable", "access-denied" */
+  async #connect(): Promise<LdapConnection> {
+    for (;;) {
+      this.#connection ??= this.#openAndBind();
+      const attempt = this.#connection;
+      try {
+        const connection = await attempt;
+        if (connection.usable) return connection;
+      } catch (error) {
+        if (this.#connection === attempt) this.#connection = undefined;
+        throw error;
+      }
+      if (this.#connection === attempt) this.#connection = undefined;
+    }
+  }
+
+  async #openAndBind(): Promise<LdapConnection> {
+    const connection = await LdapConnection.open(this.#target);
+    const request = new BindRequest({ messageId: 0, dn: this.#bindDn, password: this.#bindPassword });
+    const { result } = await connection.request(request, this.#operationTimeoutMs);
+    if (result.code === resultCode.success) return connection;
+    connection.close(new UnbindRequest({ messageId: 0 }));
+    throw bindFailure(result, this.#target.url);
+  }
+
+  /** @param deadline no answer is waited for after this time (as of Date.now()). */
+  async #ask(request: LdapRequest, deadline?: number, bound?: LdapConnection): Promise<LdapAnswer> {
+    const connection = bound ?? (await this.#connect());
+    const left = deadline === undefined ? this.#operationTimeoutMs : deadline - Date.now();
+    if (left <= 0)
+      throw new ConnectorError("unreachable", "The directory is too slow: the time for this is over.");
+    const answer = await connection.request(request, Math.min(left, this.#operationTimeoutMs));
+    if (answer.result.code === resultCode.success) return answer;
+    if (answer.result.code === resultCode.operationsError)
+      connection.close(new UnbindRequest({ messageId: 0 }));
+    throw directoryFailure(answer.result) ?? new LdapError(answer.result);
+  }
+
+  /**
+   * Active Directory returns at most 1,500 values of an attribute, named `member;range=0-1499`; the rest is asked
+   * for range by range. [MS-ADTS] 3.1.1.3.1.3.3
+   */
+  async #completeRanges(entry: LdapEntry, controls: readonly Control[] = []): Promise<LdapEntry> {
+    if (![...entry.attributes.keys()].some((name) => name.includes(";range="))) return entry;
+    const attributes = new Map<string, readonly Buffer[]>();
+    for (const [key, firstValues] of entry.attributes) {
+      const values = [...firstValues];
+      let [name, range] = key.split(";range=");
+      while (range !== undefined && !range.endsWith("-*")) {
+        const next = `${name};range=${Number(range.split("-")[1]) + 1}-*`;
+        const { entries } = await this.#ask(
+          new SearchRequest({
+            messageId: 0,
+            baseDN: entry.dn,
+            scope: "base",
+            filter: present("objectClass"),
+            attributes: [next],
+            timeLimit: 0,
+            controls: [...controls],
+          }),
+        );
+        const found = [...(entries[0]?.attributes ?? [])].find(([type]) => type.startsWith(`${name};range=`));
+        if (found === undefined) throw rangeLost(entry.dn, next);
+        values.push(...found[1]);
+        range = found[0].split(";range=")[1];
+      }
+      // With a range, the plain name comes too, empty.
+      if (range !== undefined || !attributes.has(key)) attributes.set(name!, values);
+    }
+    return { dn: entry.dn, attributes };
+  }
+}
+
+export interface AdClientOptions {
+  readonly target: ConnectionTarget;
+  readonly bindDn: string;
+  readonly bindPassword: string;
+  /** The longest silence after a request. */
+  readonly operationTimeoutMs: number;
+}
+
+export interface SearchOptions {
+  readonly scope?: "base" | "one" | "sub";
+  readonly filter?: Filter;
+  readonly attributes: readonly string[];
+  readonly controls?: readonly Control[];
+  readonly pageSize?: number;
+}
+
+export interface ReadOptions {
+  readonly controls?: readonly Control[];
+  readonly deadline?: number | undefined;
+}
+
+export interface SearchPage {
+  readonly entries: readonly LdapEntry[];
+  readonly last: boolean;
+}
+
+export interface RawAttribute {
+  readonly name: string;
+  readonly values: readonly Buffer[];
+}
+
+export interface RawChange extends RawAttribute {
+  readonly operation: "add" | "delete" | "replace";
+}
+
+const toAttribute = ({ name, values }: RawAttribute) => new Attribute({ type: name, values: [...values] });
+
+function rangeLost(dn: string, range: string): ConnectorError {
+  return new ConnectorError("unreachable", `${dn} changed while it was read (${range} is gone).`);
+}
+
+// ---- filters ---------------------------------------------------------------------------------------------------
+
+export type { Filter } from "ldapts";
+export const present = (attribute: string): Filter => new PresenceFilter({ attribute });
+export const equals = (attribute: string, value: string | Buffer): Filter =>
+  new EqualityFilter({ attribute, value });
+export const atLeast = (attribute: string, value: bigint): Filter =>
+  new GreaterThanEqualsFilter({ attribute, value: String(value) });
+export const atMost = (attribute: string, value: bigint): Filter =>
+  new LessThanEqualsFilter({ attribute, value: String(value) });
+export const all = (...filters: Filter[]): Filter => new AndFilter({ filters });
+export const any = (...filters: Filter[]): Filter => new OrFilter({ filters });
+
+// ---- controls --------------------------------------------------------------------------------------------------
+
+class PlainControl extends Control {
+  protected override writeControl(_writer: BerWriter): void {
+    // These controls have no value.
+  }
+}
+
+/** Deleted objects are shown too. [MS-ADTS] 3.1.1.3.4.1.14 */
+export const showDeleted: Control = new PlainControl("1.2.840.113556.1.4.417", { critical: true });
+/** No referrals to other naming contexts. [MS-ADTS] 3.1.1.3.4.1.2 */
+export const domainScope: Control = new PlainControl("1.2.840.113556.1.4.1339", { critical: false });

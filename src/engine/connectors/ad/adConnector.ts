@@ -1,0 +1,201 @@
+import { createHash } from "node:crypto";
+import { dnKey, isUnder } from "../../core/values.ts";
+import type {
+  AbsenceVerdict,
+  Connector,
+  ConnectorCapabilities,
+  ConnectorContext,
+  ConnectorDefinition,
+  ExportChange,
+  ExportResult,
+  ImportPage,
+  ImportStart,
+  ObjectTypeSchema,
+} from "../../ports/connector.ts";
+import { AdClient, domainScope } from "./adClient.ts";
+import {
+  readDomainController,
+  refusalsAsFailures,
+  requireContainers,
+  seesDeletedObjects,
+} from "./domainController.ts";
+import { anchorOf, isInScope, objectTypeOf, readAttributes, toImage, typesFilter } from "./entries.ts";
+import { exportChange } from "./export.ts";
+import { importFrom, parsePosition, parseWatermark, requireSameDatabase, startPosition } from "./import.ts";
+import { inParallel } from "./inParallel.ts";
+import { type AdSchema, readSchema } from "./schema.ts";
+import { type AdSettings, connectionTarget } from "./settings.ts";
+import { byGuid } from "./values.ts";
+
+/**
+ * One Active Directory domain. The anchor is objectGUID as lower-case text; in scope is what lies in the configured
+ * OUs. Everything goes over one connection with several requests on their way.
+ */
+export class AdConnector implements Connector {
+  readonly capabilities: ConnectorCapabilities;
+  readonly scopeHash: string;
+  readonly #definition: ConnectorDefinition;
+  readonly #settings: AdSettings;
+  readonly #containers: readonly string[];
+  readonly #client: AdClient;
+  #schema: Promise<AdSchema> | undefined;
+
+  /** @throws ConnectorError "configuration" when AD_CA_CERTIFICATE cannot be used. */
+  constructor(definition: ConnectorDefinition, settings: AdSettings) {
+    this.#definition = definition;
+    this.#settings = settings;
+    // An OU within another one would be listed twice.
+    this.#containers = settings.containers.filter(
+      (one, index, all) =>
+        !all.some(
+          (other, at) => at !== index && isUnder(one, other) && (dnKey(one) !== dnKey(other) || at < index),
+        ),
+    );
+    this.#client = new AdClient({
+      target: connectionTarget(settings),
+      bindDn: settings.bindDn,
+      bindPassword: settings.bindPassword,
+      operationTimeoutMs: settings.operationTimeoutMs,
+    });
+    this.capabilities = {
+      deltaImport: true,
+      export: true,
+      exportBatchMax: settings.inFlight * 4,
+      // The whole batch has so long, hence each write in it too.
+      exportTimeoutMs: settings.operationTimeoutMs,
+      dnSyntax: "dn",
+    };
+    this.scopeHash = createHash("sha256")
+      .update(
+        JSON.stringify([
+          dnKey(settings.baseDn),
+          this.#containers.map(dnKey).sort(),
+          definition.objectTypes
+            .map(({ name, attributes }) => [name, [...attributes].map((one) => one.toLowerCase()).sort()])
+            .sort(),
+        ]),
+      )
+      .digest("base64url")
+      .slice(0, 22);
+  }
+
+  async schema(): Promise<readonly ObjectTypeSchema[]> {
+    const schema = await this.#readSchema();
+    return [...schema.values()].map(({ name, attributes }) => ({
+      name,
+      attributes: new Map([...attributes.values()].map((attribute) => [attribute.name, attribute])),
+    }));
+  }
+
+  async *importPages(start: ImportStart, context: ConnectorContext): AsyncGenerator<ImportPage> {
+    const scope = {
+      client: this.#client,
+      schema: await this.#readSchema(),
+      baseDn: this.#settings.baseDn,
+      containers: this.#containers,
+      pageSize: this.#settings.pageSize,
+    };
+    const dc = await readDomainController(this.#client);
+    await requireContainers(this.#client, this.#settings.baseDn, this.#containers);
+    if (start.kind === "resume") {
+      const position = parsePosition(start.cursor);
+      requireSameDatabase(position.watermark, dc);
+      yield* importFrom(scope, position, context.signal);
+    } else if (start.kind === "full") {
+      yield* importFrom(scope, startPosition("full", 0n, dc, false), context.signal);
+    } else {
+      const watermark = parseWatermark(start.watermark);
+      requireSameDatabase(watermark, dc);
+      const seesDeleted = await refusalsAsFailures("Reading the Deleted Objects container", () =>
+        seesDeletedObjects(this.#client, this.#settings.baseDn),
+      );
+      if (!seesDeleted) {
+        context.log(
+          "The account of AD_BIND_DN may not read the Deleted Objects container, so deletions are found by comparing the whole population. Grant it List Contents and Read Property there to spare that.",
+        );
+      }
+      yield* importFrom(scope, startPosition("delta", watermark.usn + 1n, dc, !seesDeleted), context.signal);
+    }
+  }
+
+  async *listAnchors(context: ConnectorContext): AsyncGenerator<readonly string[]> {
+    const schema = await this.#readSchema();
+    await requireContainers(this.#client, this.#settings.baseDn, this.#containers);
+    for (const container of this.#containers) {
+      const pages = this.#client.search(container, {
+        filter: typesFilter(schema),
+        attributes: ["objectClass", "objectGUID"],
+        controls: [domainScope],
+        pageSize: this.#settings.pageSize,
+      });
+      for (;;) {
+        const { value, done } = await refusalsAsFailures(`Listing ${container}`, () => pages.next());
+        if (done === true) break;
+        context.signal?.throwIfAborted();
+        yield value.entries
+          .filter((entry) => objectTypeOf(schema, entry) !== undefined)
+          .map(anchorOf)
+          .filter((anchor) => anchor !== undefined);
+      }
+    }
+  }
+
+  async readAbsent(
+    anchors: readonly string[],
+    context: ConnectorContext,
+  ): Promise<readonly AbsenceVerdict[]> {
+    const schema = await this.#readSchema();
+    const attributes = readAttributes(schema);
+    return inParallel(this.#settings.inFlight, anchors, async (anchor): Promise<AbsenceVerdict> => {
+      context.signal?.throwIfAborted();
+      const entry = await refusalsAsFailures(`Reading ${byGuid(anchor)}`, () =>
+        this.#client.read(byGuid(anchor), attributes),
+      );
+      if (entry === undefined) return { kind: "gone", absence: "deleted" };
+      const type = objectTypeOf(schema, entry);
+      if (type === undefined || !isInScope(entry.dn, this.#containers)) {
+        return { kind: "movedOutOfScope", dn: entry.dn };
+      }
+      return { kind: "present", image: toImage(type, entry) };
+    });
+  }
+
+  async exportBatch(
+    changes: readonly ExportChange[],
+    context: ConnectorContext,
+  ): Promise<readonly ExportResult[]> {
+    const scope = {
+      client: this.#client,
+      schema: await this.#readSchema(),
+      baseDn: this.#settings.baseDn,
+      containers: this.#containers,
+      stampAttribute: this.#settings.stampAttribute,
+      randomPassword: this.#settings.randomPassword,
+      deadline: Date.now() + this.capabilities.exportTimeoutMs,
+    };
+    return inParallel(this.#settings.inFlight, changes, (change) => {
+      context.signal?.throwIfAborted();
+      return exportChange(scope, change);
+    });
+  }
+
+  async ping(): Promise<void> {
+    await requireContainers(this.#client, this.#settings.baseDn, this.#containers);
+  }
+
+  close(): Promise<void> {
+    return this.#client.close();
+  }
+
+  /** Once per instance; a failure is not kept. */
+  #readSchema(): Promise<AdSchema> {
+    this.#schema ??= refusalsAsFailures("Reading the directory's schema", async () => {
+      const { schemaNamingContext } = await readDomainController(this.#client);
+      return readSchema(this.#client, schemaNamingContext, this.#definition);
+    }).catch((error: unknown) => {
+      this.#schema = undefined;
+      throw error;
+    });
+    return this.#schema;
+  }
+}

@@ -1,0 +1,445 @@
+import type { AttributeChange } from "../../core/model.ts";
+import {
+  type AttributeValue,
+  attributesEqual,
+  comparisonKey,
+  dnKey,
+  escapeRdnValue,
+  isUnder,
+  parentDn,
+  parseDn,
+  type Value,
+  valuesOf,
+} from "../../core/values.ts";
+import type { ExportChange, ExportResult } from "../../ports/connector.ts";
+import { type AdClient, any, domainScope, equals, type RawAttribute, type RawChange } from "./adClient.ts";
+import { anchorOf, isInScope, objectTypeOf } from "./entries.ts";
+import { refusal, type WriteKind } from "./exportErrors.ts";
+import { LdapError, resultCode } from "./ldapErrors.ts";
+import type { LdapEntry } from "./ldapMessages.ts";
+import { namingViolation } from "./namingRules.ts";
+import { newPassword } from "./password.ts";
+import { type AdAttribute, type AdObjectType, type AdSchema, firstText } from "./schema.ts";
+import { byGuid, decodeAttribute, encodeAttribute, encodePassword, encodeValue } from "./values.ts";
+
+export interface ExportScope {
+  readonly client: AdClient;
+  readonly schema: AdSchema;
+  readonly baseDn: string;
+  readonly containers: readonly string[];
+  readonly stampAttribute: string;
+  readonly randomPassword: boolean;
+  /** Time (as of Date.now()) after which nothing is waited for. */
+  readonly deadline: number;
+}
+
+type Failed = Extract<ExportResult, { kind: "failed" }>;
+
+/**
+ * Sends one change. Each can be sent twice: an update and a delete look at the object before they write, so they
+ * send what is missing, hit an object that was renamed by hand, and spare one that was moved out of scope.
+ * @throws ConnectorError when the directory fails; whether the change was done is then unknown.
+ */
+export async function exportChange(scope: ExportScope, change: ExportChange): Promise<ExportResult> {
+  const type = scope.schema.get(change.objectType);
+  if (type === undefined) {
+    return failed("schema-violation", `${change.dn}: the connector has no object type ${change.objectType}.`);
+  }
+  try {
+    switch (change.change) {
+      case "add":
+        return await new AddOperation(scope, type, change).run();
+      case "update":
+        return await update(scope, type, change);
+      case "delete":
+        return await remove(scope, change);
+    }
+  } catch (error) {
+    // A value of the wrong type, told without the value.
+    if (error instanceof TypeError)
+      return failed("invalid-attribute-value", `${change.dn}: ${error.message}.`);
+    if (error instanceof RefusedWrite) return refusal(error.refused, error.kind, error.dn);
+    if (error instanceof LdapError) return refusal(error, "modify", change.dn);
+    throw error;
+  }
+}
+
+function failed(code: string, message: string): Failed {
+  return { kind: "failed", code, message };
+}
+
+class RefusedWrite extends Error {
+  readonly refused: LdapError;
+  readonly kind: WriteKind;
+  readonly dn: string;
+
+  constructor(refused: LdapError, kind: WriteKind, dn: string) {
+    super(refused.message, { cause: refused });
+    this.refused = refused;
+    this.kind = kind;
+    this.dn = dn;
+  }
+}
+
+async function write(kind: WriteKind, dn: string, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    throw error instanceof LdapError ? new RefusedWrite(error, kind, dn) : error;
+  }
+}
+
+// ---- add -------------------------------------------------------------------------------------------------------
+
+/**
+ *   outcome known ──► add ── success ─────────────────────────────► exported
+ *                      └─ refused as a duplicate (68, 19) ─┐
+ *   outcome unknown ───────────────────────────────────────┴► who has DN, account name, UPN, stamp?
+ *        a foreign object ────────────────────────────────────────► cd-existing-object, with its DN
+ *        ours, outside the scope ─────────────────────────────────► cd-existing-object: left alone
+ *        ours ──► rename, send the difference, a fresh password ──► exported, resumed
+ *        nobody ──► add, when it was not tried; else the refusal
+ */
+class AddOperation {
+  readonly #scope: ExportScope;
+  readonly #type: AdObjectType;
+  readonly #change: ExportChange;
+
+  constructor(scope: ExportScope, type: AdObjectType, change: ExportChange) {
+    this.#scope = scope;
+    this.#type = type;
+    this.#change = change;
+  }
+
+  async run(): Promise<ExportResult> {
+    const { dn, attributes } = this.#change;
+    const violation = namingViolation(this.#type, attributes, dn);
+    if (violation !== undefined) return failed(violation.code, `${violation.message} (${dn}).`);
+    if (!isInScope(parentDn(dn), this.#scope.containers)) return outsideOfScope(dn, this.#scope);
+    if (this.#change.outcomeUnknown) {
+      const met = await this.#examineHolders();
+      if (met !== undefined) return met;
+    }
+    try {
+      await this.#scope.client.add(dn, this.#content(), this.#scope.deadline);
+    } catch (error) {
+      if (!(error instanceof LdapError)) throw error;
+      const duplicate = [resultCode.entryAlreadyExists, resultCode.constraintViolation] as readonly number[];
+      const met = duplicate.includes(error.code) ? await this.#examineHolders() : undefined;
+      return met ?? refusal(error, "add", dn);
+    }
+    const created = await this.#scope.client.read(dn, ["objectGUID"], { deadline: this.#scope.deadline });
+    const anchor = created && anchorOf(created);
+    if (created === undefined || anchor === undefined) {
+      return failed(
+        "cd-missing-object",
+        `${dn}: it was created and cannot be read. Grant the account of AD_BIND_DN the right to read it.`,
+      );
+    }
+    return { kind: "exported", anchor, dn: created.dn };
+  }
+
+  /** Everything in one operation: there is never an account without a password. */
+  #content(): RawAttribute[] {
+    const content: RawAttribute[] = [{ name: "objectClass", values: [Buffer.from(this.#type.name)] }];
+    for (const { name, after } of this.#change.attributes) {
+      const attribute = this.#attribute(name);
+      if (isNameOrPassword(this.#type, attribute) || after === undefined) continue;
+      content.push({ name, values: encodeAttribute(attribute, after) });
+    }
+    const password = this.#password();
+    if (password !== undefined) content.push({ name: "unicodePwd", values: [password] });
+    return content;
+  }
+
+  /** A new one at each call. A password that flows by a rule is sent as it is. */
+  #password(): Buffer | undefined {
+    const flowed = this.#wanted("unicodePwd");
+    if (typeof flowed === "string") return encodePassword(flowed);
+    if (!this.#scope.randomPassword || !isAccount(this.#type)) return undefined;
+    const [accountName, displayName] = [this.#wanted("sAMAccountName"), this.#wanted("displayName")];
+    return encodePassword(
+      newPassword({
+        ...(typeof accountName === "string" ? { accountName } : {}),
+        ...(typeof displayName === "string" ? { displayName } : {}),
+      }),
+    );
+  }
+
+  #wanted(name: string): Value | undefined {
+    const found = this.#change.attributes.find((one) => one.name.toLowerCase() === name.toLowerCase());
+    return valuesOf(found?.after)[0];
+  }
+
+  #attribute(name: string): AdAttribute {
+    return attributeOf(this.#type, name);
+  }
+
+  /** Undefined when nobody has what this account wants. */
+  async #examineHolders(): Promise<ExportResult | undefined> {
+    const { stampAttribute, containers } = this.#scope;
+    const stamp = this.#wanted(stampAttribute);
+    const holders = await this.#holders();
+    const isOurs = (holder: LdapEntry) =>
+      typeof stamp === "string" &&
+      firstText(holder, stampAttribute)?.toLowerCase() === stamp.toLowerCase() &&
+      objectTypeOf(this.#scope.schema, holder)?.name === this.#type.name;
+    const foreign = holders.find((holder) => !isOurs(holder));
+    if (foreign !== undefined) return this.#clash(foreign);
+    const [own, second] = holders;
+    if (own === undefined) return undefined;
+    if (second !== undefined) {
+      return failed(
+        "cd-existing-object",
+        `${this.#change.dn}: two objects carry the same ${stampAttribute}: ${own.dn} and ${second.dn}. Remove one of them.`,
+      );
+    }
+    if (!isInScope(own.dn, containers)) {
+      return failed(
+        "cd-existing-object",
+        `${this.#change.dn}: this account exists as ${own.dn}, outside of the connector's OUs. It is left alone; move it back, or clear its ${stampAttribute}.`,
+      );
+    }
+    return this.#resume(own);
+  }
+
+  async #holders(): Promise<readonly LdapEntry[]> {
+    const { client, baseDn, stampAttribute, deadline } = this.#scope;
+    const unique = ["sAMAccountName", "userPrincipalName", stampAttribute].flatMap((name) => {
+      const value = this.#wanted(name);
+      return typeof value === "string" ? [equals(name, value)] : [];
+    });
+    const attributes = ["objectClass", "objectGUID", "sAMAccountName", "userPrincipalName", stampAttribute];
+    const byDn = await client.read(this.#change.dn, attributes, { deadline });
+    const found = new Map<string, LdapEntry>();
+    if (byDn !== undefined) found.set(dnKey(byDn.dn), byDn);
+    if (unique.length > 0) {
+      const search = client.search(baseDn, { filter: any(...unique), attributes, controls: [domainScope] });
+      for await (const { entries } of search) for (const entry of entries) found.set(dnKey(entry.dn), entry);
+    }
+    return [...found.values()];
+  }
+
+  #clash(holder: LdapEntry): Failed {
+    const held = ["sAMAccountName", "userPrincipalName", this.#scope.stampAttribute].filter((name) => {
+      const value = this.#wanted(name);
+      return typeof value === "string" && firstText(holder, name)?.toLowerCase() === value.toLowerCase();
+    });
+    if (dnKey(holder.dn) === dnKey(this.#change.dn)) held.unshift("DN");
+    return failed(
+      "cd-existing-object",
+      `${this.#change.dn}: ${holder.dn}, which is not ours, has the same ${held.join(" and ")}. Nothing was written. Rename or remove it, or let it join.`,
+    );
+  }
+
+  async #resume(own: LdapEntry): Promise<ExportResult> {
+    const anchor = anchorOf(own);
+    if (anchor === undefined) return failed("cd-missing-object", `${own.dn}: its objectGUID cannot be read.`);
+    // What an account of ours has is compared with what is wanted; what it was before does not matter.
+    const changes = this.#change.attributes.map(({ name, after, rule }): AttributeChange => {
+      return after === undefined ? { name, rule } : { name, after, rule };
+    });
+    const present = await readForUpdate(this.#scope, this.#type, byGuid(anchor), changes);
+    if (present === undefined)
+      return failed("cd-missing-object", `${own.dn}: it vanished while it was examined.`);
+    const difference = changes.flatMap((change): RawChange[] => {
+      const attribute = this.#attribute(change.name);
+      if (isNameOrPassword(this.#type, attribute) || change.after === undefined) return [];
+      const value = decodeAttribute(attribute, rawValues(present, change.name));
+      if (attributesEqual(value, change.after, attribute.syntax)) return [];
+      return [{ operation: "replace", name: change.name, values: encodeAttribute(attribute, change.after) }];
+    });
+    // Nobody knows which of the attempts set the password, so it is set anew: known to nobody in any case.
+    const password = this.#password();
+    if (password !== undefined)
+      difference.push({ operation: "replace", name: "unicodePwd", values: [password] });
+    const { client, deadline } = this.#scope;
+    if (difference.length > 0)
+      await write("modify", present.dn, client.modify(byGuid(anchor), difference, deadline));
+    const dn = await rename(this.#scope, anchor, present.dn, this.#change.dn);
+    return { kind: "exported", anchor, dn, resumed: true };
+  }
+}
+
+// ---- update ----------------------------------------------------------------------------------------------------
+
+async function update(scope: ExportScope, type: AdObjectType, change: ExportChange): Promise<ExportResult> {
+  const violation = namingViolation(type, change.attributes, change.newDn);
+  if (violation !== undefined) return failed(violation.code, `${violation.message} (${change.dn}).`);
+  if (change.newDn !== undefined && !isInScope(parentDn(change.newDn), scope.containers)) {
+    return outsideOfScope(change.newDn, scope);
+  }
+  const target = change.anchor === null ? change.dn : byGuid(change.anchor);
+  const present = await readForUpdate(scope, type, target, change.attributes);
+  const anchor = present && anchorOf(present);
+  if (present === undefined || anchor === undefined) {
+    return failed(
+      "cd-missing-object",
+      `${change.dn}: it is not in the directory any more. The next import and synchronisation decide anew.`,
+    );
+  }
+  if (!isInScope(present.dn, scope.containers)) return movedOutOfScope(change, present.dn);
+
+  const changes: RawChange[] = [];
+  for (const one of change.attributes) {
+    const delta = attributeDelta(attributeOf(type, one.name), one, rawValues(present, one.name), type);
+    if (delta === "stale") return changedByOthers(present.dn, one.name);
+    changes.push(...delta);
+  }
+  if (changes.length > 0) {
+    try {
+      await scope.client.modify(byGuid(anchor), changes, scope.deadline);
+    } catch (error) {
+      if (!(error instanceof LdapError)) throw error;
+      const raced = [resultCode.noSuchAttribute, resultCode.attributeOrValueExists] as readonly number[];
+      if (raced.includes(error.code))
+        return changedByOthers(present.dn, changes.map(({ name }) => name).join(", "));
+      throw new RefusedWrite(error, "modify", present.dn);
+    }
+  }
+  const dn = change.newDn === undefined ? present.dn : await rename(scope, anchor, present.dn, change.newDn);
+  return { kind: "exported", anchor, dn };
+}
+
+/**
+ * What is missing for `change`, as exact deltas:
+ *
+ *   the present value is the wanted one ──► nothing
+ *   one value ──► delete what is there, add what is wanted: refused if it changes in between
+ *   several values ──► add and delete the values that differ; what others did meanwhile stays
+ *   neither the known nor the wanted value is there ──► stale: somebody else wrote, and the import has not seen it
+ */
+export function attributeDelta(
+  attribute: AdAttribute,
+  change: AttributeChange,
+  present: readonly Buffer[],
+  type: AdObjectType,
+): RawChange[] | "stale" {
+  const { name, before, after } = change;
+  if (attribute.writeOnly === true) {
+    const [password] = valuesOf(after);
+    if (typeof password !== "string") throw new TypeError(`${name} takes a text`);
+    return [{ operation: "replace", name, values: [encodePassword(password)] }];
+  }
+  if (isNameOrPassword(type, attribute)) return []; // the rename sets it
+  if (attribute.multiValued) return valuesDelta(attribute, name, before, after, present);
+
+  const value = decodeAttribute(attribute, present);
+  // An exact comparison: a change of case alone is wanted too.
+  if (attributesEqual(value, after, attribute.type === "reference" ? "dn" : "exact")) return [];
+  if (!attributesEqual(value, before, attribute.syntax) && !attributesEqual(value, after, attribute.syntax)) {
+    return "stale";
+  }
+  const added = encodeAttribute(attribute, after);
+  const changes: RawChange[] = [];
+  if (present.length > 0) changes.push({ operation: "delete", name, values: present });
+  if (added.length > 0) changes.push({ operation: "add", name, values: added });
+  return changes;
+}
+
+function valuesDelta(
+  attribute: AdAttribute,
+  name: string,
+  before: AttributeValue | undefined,
+  after: AttributeValue | undefined,
+  present: readonly Buffer[],
+): RawChange[] {
+  const keyed = (values: readonly Value[]) =>
+    new Map(values.map((value) => [comparisonKey(value, attribute.syntax), value]));
+  const [known, wanted] = [keyed(valuesOf(before)), keyed(valuesOf(after))];
+  const there = keyed(valuesOf(decodeAttribute(attribute, present)));
+  const added = [...wanted]
+    .filter(([key]) => !there.has(key))
+    .map(([, value]) => encodeValue(attribute, value));
+  const removed = [...there]
+    .filter(([key]) => known.has(key) && !wanted.has(key))
+    .map(([, value]) => encodeValue(attribute, value));
+  const changes: RawChange[] = [];
+  if (removed.length > 0) changes.push({ operation: "delete", name, values: removed });
+  if (added.length > 0) changes.push({ operation: "add", name, values: added });
+  return changes;
+}
+
+function changedByOthers(dn: string, attributes: string): Failed {
+  return failed(
+    "cd-error",
+    `${dn}: ${attributes} was changed in the directory since the last import. Nothing was overwritten; the next import and synchronisation decide anew.`,
+  );
+}
+
+// ---- delete ----------------------------------------------------------------------------------------------------
+
+async function remove(scope: ExportScope, change: ExportChange): Promise<ExportResult> {
+  const target = change.anchor === null ? change.dn : byGuid(change.anchor);
+  const present = await scope.client.read(target, ["objectGUID"], { deadline: scope.deadline });
+  const anchor = (present && anchorOf(present)) ?? change.anchor ?? "";
+  const gone: ExportResult = { kind: "exported", anchor, dn: present?.dn ?? change.dn };
+  if (present === undefined) return gone;
+  if (!isInScope(present.dn, scope.containers)) return movedOutOfScope(change, present.dn);
+  try {
+    await scope.client.delete(byGuid(anchor), scope.deadline);
+  } catch (error) {
+    if (!(error instanceof LdapError)) throw error;
+    if (error.code !== resultCode.noSuchObject) throw new RefusedWrite(error, "delete", present.dn);
+  }
+  return gone;
+}
+
+// ---- shared ----------------------------------------------------------------------------------------------------
+
+/** Accounts have a password: users and the types derived from them. */
+const isAccount = (type: AdObjectType) => ["user", "inetorgperson"].includes(type.name.toLowerCase());
+
+function isNameOrPassword(type: AdObjectType, attribute: AdAttribute): boolean {
+  return (
+    attribute.writeOnly === true ||
+    [type.rdnAttribute, "distinguishedname"].includes(attribute.name.toLowerCase())
+  );
+}
+
+function attributeOf(type: AdObjectType, name: string): AdAttribute {
+  const attribute = type.attributes.get(name.toLowerCase());
+  if (attribute === undefined) throw new TypeError(`${name} is not an attribute of the connector`);
+  return attribute;
+}
+
+const rawValues = (entry: LdapEntry, name: string) => entry.attributes.get(name.toLowerCase()) ?? [];
+
+function readForUpdate(
+  { client, deadline }: ExportScope,
+  type: AdObjectType,
+  target: string,
+  changes: readonly AttributeChange[],
+): Promise<LdapEntry | undefined> {
+  const readable = changes
+    .filter(({ name }) => attributeOf(type, name).writeOnly !== true)
+    .map(({ name }) => name);
+  return client.read(target, ["objectGUID", ...readable], { deadline });
+}
+
+/** Renames or moves where the DN differs. @returns the DN as the directory spells it. */
+async function rename(scope: ExportScope, anchor: string, presentDn: string, newDn: string): Promise<string> {
+  const [rdn] = parseDn(newDn)[0] ?? [];
+  if (rdn === undefined) throw new TypeError("the new DN is empty");
+  const sameName = parseDn(presentDn)[0]?.[0]?.value === rdn.value; // case counts: a rename may change nothing else
+  if (sameName && dnKey(presentDn) === dnKey(newDn)) return presentDn;
+  const { client, deadline } = scope;
+  const newRdn = `${rdn.type}=${escapeRdnValue(rdn.value)}`;
+  await write("rename", presentDn, client.modifyDn(byGuid(anchor), newRdn, parentDn(newDn), deadline));
+  return (await client.read(byGuid(anchor), [], { deadline }))?.dn ?? newDn;
+}
+
+function outsideOfScope(dn: string, { containers }: ExportScope): Failed {
+  return failed(
+    "invalid-dn",
+    `${dn}: it lies outside of the connector's OUs (${containers.join("; ")}). Correct the flow that forms the DN, or GUEST_OU.`,
+  );
+}
+
+function movedOutOfScope(change: ExportChange, dn: string): Failed {
+  const what = isUnder(dn, change.dn) ? "" : ` was moved to ${dn},`;
+  return failed(
+    "cd-missing-object",
+    `${change.dn}:${what} outside of the connector's OUs. It is left alone; move it back if it shall be managed.`,
+  );
+}

@@ -1,0 +1,172 @@
+/**
+ * Reading of LDAP messages (RFC 4511): frames, results and entries, with every value as the bytes that came.
+ * Requests are written by ldapts; its reading side is not used because it decodes each value as text, fills in
+ * attributes that the server did not send, and drops matchedDN and referrals (DIRECTORIES.md 2b).
+ */
+
+/** One result. `code` is an LDAP result code of RFC 4511 appendix A. */
+export interface LdapResult {
+  readonly code: number;
+  readonly message: string;
+  /** The last existing ancestor of a name that was not found. */
+  readonly matchedDn: string;
+  readonly referrals: readonly string[];
+  /** Values of the response controls by OID. */
+  readonly controls: ReadonlyMap<string, Buffer>;
+}
+
+export interface LdapEntry {
+  readonly dn: string;
+  /** By lower-case name, only what the server sent. An empty list is what the server sent as empty. */
+  readonly attributes: ReadonlyMap<string, readonly Buffer[]>;
+}
+
+export type LdapResponse =
+  | { readonly kind: "entry"; readonly id: number; readonly entry: LdapEntry }
+  | { readonly kind: "reference"; readonly id: number }
+  /** `id` is 0 for a notice of disconnection. */
+  | { readonly kind: "result"; readonly id: number; readonly result: LdapResult };
+
+/** The bytes are not LDAP. Nothing that follows on this connection can be understood. */
+export class LdapProtocolError extends Error {
+  override readonly name = "LdapProtocolError";
+}
+
+const tags = {
+  integer: 0x02,
+  octetString: 0x04,
+  enumerated: 0x0a,
+  sequence: 0x30,
+  entry: 0x64,
+  reference: 0x73,
+  referral: 0xa3,
+  controls: 0xa0,
+} as const;
+/** bind, search done, modify, add, delete, modify DN, extended (a notice of disconnection is one). */
+const resultTags: ReadonlySet<number> = new Set([0x61, 0x65, 0x67, 0x69, 0x6b, 0x6d, 0x78]);
+
+/** A message of a page with 1,000 entries is sent entry by entry, so even large photos stay far below this. */
+const messageMaxBytes = 64 * 1024 * 1024;
+
+interface Element {
+  readonly tag: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The element whose header stands at `at`; undefined while the header is not complete. */
+function header(bytes: Buffer, at: number): Element | undefined {
+  if (bytes.length < at + 2) return undefined;
+  const tag = bytes[at]!;
+  const first = bytes[at + 1]!;
+  if (first < 0x80) return { tag, start: at + 2, end: at + 2 + first };
+  const count = first & 0x7f;
+  if (count === 0 || count > 4) throw new LdapProtocolError(`length of ${count} octets`);
+  if (bytes.length < at + 2 + count) return undefined;
+  const start = at + 2 + count;
+  return { tag, start, end: start + bytes.readUIntBE(at + 2, count) };
+}
+
+function element(bytes: Buffer, at: number, limit: number, tag?: number): Element {
+  const found = header(bytes, at);
+  if (found === undefined || found.end > limit)
+    throw new LdapProtocolError("element reaches beyond its parent");
+  if (tag !== undefined && found.tag !== tag) {
+    throw new LdapProtocolError(`tag 0x${found.tag.toString(16)} instead of 0x${tag.toString(16)}`);
+  }
+  return found;
+}
+
+function children(bytes: Buffer, parent: Element): Element[] {
+  const found: Element[] = [];
+  for (let at = parent.start; at < parent.end; at = found.at(-1)!.end)
+    found.push(element(bytes, at, parent.end));
+  return found;
+}
+
+const text = (bytes: Buffer, { start, end }: Element) => bytes.toString("utf8", start, end);
+
+/** Cuts a stream of bytes into messages. @throws LdapProtocolError */
+export class LdapFramer {
+  #rest: Buffer = Buffer.alloc(0);
+
+  /** Calls `deliver` for every message that `data` completes. */
+  read(data: Buffer, deliver: (message: LdapResponse) => void): void {
+    const bytes = this.#rest.length === 0 ? data : Buffer.concat([this.#rest, data]);
+    let at = 0;
+    for (;;) {
+      if (at < bytes.length && bytes[at] !== tags.sequence) {
+        throw new LdapProtocolError(`message begins with 0x${bytes[at]!.toString(16)}`);
+      }
+      const message = header(bytes, at);
+      if (message === undefined) break;
+      if (message.end - at > messageMaxBytes) throw new LdapProtocolError("message is too long");
+      if (message.end > bytes.length) break;
+      deliver(parseMessage(bytes, message));
+      at = message.end;
+    }
+    this.#rest = bytes.subarray(at);
+  }
+}
+
+function parseMessage(bytes: Buffer, message: Element): LdapResponse {
+  const number = element(bytes, message.start, message.end, tags.integer);
+  if (number.end - number.start > 4) throw new LdapProtocolError("message id is too long");
+  const id = bytes.readIntBE(number.start, number.end - number.start);
+  const operation = element(bytes, number.end, message.end);
+  if (operation.tag === tags.entry) return { kind: "entry", id, entry: parseEntry(bytes, operation) };
+  if (operation.tag === tags.reference) return { kind: "reference", id };
+  if (!resultTags.has(operation.tag)) {
+    throw new LdapProtocolError(`unknown response 0x${operation.tag.toString(16)}`);
+  }
+  const [code, matchedDn, diagnostic, ...rest] = children(bytes, operation);
+  if (code?.tag !== tags.enumerated || matchedDn === undefined || diagnostic === undefined) {
+    throw new LdapProtocolError("result without a code");
+  }
+  const referral = rest.find(({ tag }) => tag === tags.referral);
+  return {
+    kind: "result",
+    id,
+    result: {
+      code: bytes.readUIntBE(code.start, code.end - code.start),
+      matchedDn: text(bytes, matchedDn),
+      // Active Directory ends its diagnostic with a zero byte.
+      message: text(bytes, diagnostic).replace(/[\0\s]+$/, ""),
+      referrals: referral === undefined ? [] : children(bytes, referral).map((uri) => text(bytes, uri)),
+      controls: parseControls(bytes, operation.end, message.end),
+    },
+  };
+}
+
+function parseEntry(bytes: Buffer, operation: Element): LdapEntry {
+  const name = element(bytes, operation.start, operation.end, tags.octetString);
+  const attributes = new Map<string, readonly Buffer[]>();
+  for (const attribute of children(bytes, element(bytes, name.end, operation.end, tags.sequence))) {
+    const [type, values] = children(bytes, attribute);
+    if (type === undefined || values === undefined) throw new LdapProtocolError("attribute without values");
+    attributes.set(
+      text(bytes, type).toLowerCase(),
+      children(bytes, values).map(({ start, end }) => bytes.subarray(start, end)),
+    );
+  }
+  return { dn: text(bytes, name), attributes };
+}
+
+function parseControls(bytes: Buffer, at: number, limit: number): ReadonlyMap<string, Buffer> {
+  const controls = new Map<string, Buffer>();
+  if (at >= limit) return controls;
+  for (const control of children(bytes, element(bytes, at, limit, tags.controls))) {
+    const [type, ...rest] = children(bytes, control);
+    if (type === undefined) throw new LdapProtocolError("control without a type");
+    const value = rest.find(({ tag }) => tag === tags.octetString);
+    controls.set(text(bytes, type), value ? bytes.subarray(value.start, value.end) : Buffer.alloc(0));
+  }
+  return controls;
+}
+
+/** The cookie of a paged results response (RFC 2696); empty after the last page. */
+export function pagedResultsCookie(value: Buffer): Buffer {
+  const [, cookie] = children(value, element(value, 0, value.length, tags.sequence));
+  if (cookie === undefined) throw new LdapProtocolError("paged results without a cookie");
+  return Buffer.from(value.subarray(cookie.start, cookie.end));
+}
