@@ -1,0 +1,92 @@
+import { type Operation, type Properties, StoreError, type Tables } from "../ports/tables.ts";
+import { tableNames } from "./tableNames.ts";
+
+/** What is remembered of a connector between runs. */
+export interface ConnectorState {
+  /** For the next delta import; null: none yet, or no longer honoured. May hold tokens, so it is never shown. */
+  readonly watermark: string | null;
+  /** The connector's `scopeHash` that the watermark belongs to. */
+  readonly scopeHash: string | null;
+  /** ISO 8601; when the watermark was stored. */
+  readonly watermarkAt: string | null;
+  /** ISO 8601; the last import that was complete. */
+  readonly fullImportAt: string | null;
+  /** The rule set that the whole connector space was last synchronised with. */
+  readonly synchronizedRules: string | null;
+  /** Shards that may hold markers of pending imports or exports: a superset, so that an idle step reads one row. */
+  readonly importShards: string;
+  readonly exportShards: string;
+  /** The earliest due row (ISO 8601), or earlier. */
+  readonly nextDue: string | null;
+}
+
+const empty: ConnectorState = {
+  watermark: null,
+  scopeHash: null,
+  watermarkAt: null,
+  fullImportAt: null,
+  synchronizedRules: null,
+  importShards: "",
+  exportShards: "",
+  nextDue: null,
+};
+
+const partition = "state";
+
+/** One row per connector: its watermark, and the dirty map. */
+export class ConnectorStateStore {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  async get(connector: string): Promise<ConnectorState> {
+    return (await this.#read(connector)).state;
+  }
+
+  async #read(connector: string): Promise<{ state: ConnectorState; etag: string | undefined }> {
+    const row = await this.#tables.get(tableNames.connectorState, partition, connector);
+    if (row === undefined) return { state: empty, etag: undefined };
+    const state: Record<string, unknown> = { ...empty };
+    for (const name of Object.keys(empty)) if (row.properties[name] !== undefined) state[name] = row.properties[name];
+    return { state: state as unknown as ConnectorState, etag: row.etag };
+  }
+
+  /** Changes the state by compare and swap; `change` sees the newest state and may be asked again. */
+  async update(connector: string, change: (state: ConnectorState) => ConnectorState): Promise<ConnectorState> {
+    for (;;) {
+      const { state, etag } = await this.#read(connector);
+      const next = change(state);
+      if (next === state) return state;
+      const properties = Object.fromEntries(Object.entries(next).filter(([, value]) => value !== null)) as Properties;
+      const operation: Operation =
+        etag === undefined
+          ? { kind: "insert", row: connector, properties }
+          : { kind: "replace", row: connector, properties, etag };
+      try {
+        await this.#tables.transact(tableNames.connectorState, partition, [operation]);
+        return next;
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  /** To be called before markers are written. */
+  async markDirty(connector: string, kind: "importShards" | "exportShards", shards: Iterable<string>): Promise<void> {
+    const wanted = [...new Set(shards)];
+    await this.update(connector, (state) => {
+      const missing = wanted.filter((shard) => !state[kind].includes(shard));
+      return missing.length === 0 ? state : { ...state, [kind]: [...state[kind], ...missing].sort().join("") };
+    });
+  }
+
+  /** To be called when nobody can be writing such markers and these shards have been found without any. */
+  async markClean(connector: string, kind: "importShards" | "exportShards", shards: readonly string[]): Promise<void> {
+    await this.update(connector, (state) => {
+      const left = [...state[kind]].filter((shard) => !shards.includes(shard)).join("");
+      return left === state[kind] ? state : { ...state, [kind]: left };
+    });
+  }
+}

@@ -1,0 +1,360 @@
+import { listRows, type Operation, prefixRange, type Row, StoreError, type Tables } from "../ports/tables.ts";
+import type { Counters } from "./fence.ts";
+import { tableNames } from "./tableNames.ts";
+import { chunked, decodeText, encodeTexts } from "./texts.ts";
+
+export type StepType = "fullImport" | "deltaImport" | "fullSync" | "deltaSync" | "export";
+export type Trigger = "timer" | "http" | "cli" | "start";
+
+/** One step of a run. `status` is one of MIM's (SEMANTICS H4); "waiting" before it has begun. */
+export interface StepRecord {
+  readonly number: number;
+  readonly connector: string;
+  readonly profile: string;
+  readonly type: StepType;
+  readonly status: string;
+  readonly startedAt: string | null;
+  readonly endedAt: string | null;
+  readonly statistics: Counters;
+  /** What else a person should know: why a delta import was full, why the step stopped. */
+  readonly detail: string | null;
+}
+
+export interface Run {
+  /** Sorts newest first: it begins with inverted time. */
+  readonly id: string;
+  readonly trigger: Trigger;
+  /** Who asked for it, as far as the caller said. */
+  readonly startedBy: string | null;
+  /** The name of the cycle; null for a run of one profile. */
+  readonly cycle: string | null;
+  readonly status: string;
+  readonly startedAt: string;
+  readonly endedAt: string | null;
+  /** Index into `steps`. */
+  readonly currentStep: number;
+  readonly steps: readonly StepRecord[];
+  /** The version of the rule set that every message of this run works with. */
+  readonly rulesVersion: string;
+  readonly stopRequested: boolean;
+}
+
+export interface StoredRun {
+  readonly run: Run;
+  readonly etag: string;
+}
+
+/** What a run occupies while it is open. A synchronisation excludes every other run of the deployment. */
+export interface Occupancy {
+  readonly runId: string;
+  readonly connectors: readonly string[];
+  readonly exclusive: boolean;
+}
+
+interface Admission {
+  readonly active: readonly Occupancy[];
+  /** A cycle that the timer wanted to start while another run was open; at most one. */
+  readonly queuedCycle: string | null;
+}
+
+/** Another run occupies what this one needs. */
+export class RunInTheWay extends Error {
+  readonly runId: string;
+
+  constructor(runId: string) {
+    super(`Run ${runId} is in progress.`);
+    this.name = "RunInTheWay";
+    this.runId = runId;
+  }
+}
+
+const partition = "runs";
+const admissionRow = "admission";
+const runRow = (id: string) => `run|${id}`;
+const openRow = (id: string) => `open|${id}`;
+
+/** An id whose ascending order is newest first. `random`: 6 hex digits. */
+export function newRunId(now: Date, random: string): string {
+  return `${String(9_999_999_999_999 - now.getTime()).padStart(13, "0")}-${random}`;
+}
+
+/** Runs, and which of them are open. A run begins and ends in one transaction with its place among the open ones. */
+export class RunStore {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  async get(id: string): Promise<StoredRun | undefined> {
+    if (!/^[\w-]+$/.test(id)) return undefined;
+    const row = await this.#tables.get(tableNames.runs, partition, runRow(id));
+    return row === undefined ? undefined : { run: decodeRun(row), etag: row.etag };
+  }
+
+  /** One page, newest first. */
+  async page(pageSize: number, continuation?: string): Promise<{ readonly runs: readonly Run[]; readonly continuation?: string }> {
+    const query = { partition, ...prefixRange("run|"), pageSize };
+    const page = await this.#tables.query(tableNames.runs, query, continuation);
+    const runs = page.rows.map(decodeRun);
+    return page.continuation === undefined ? { runs } : { runs, continuation: page.continuation };
+  }
+
+  /** Ids of the runs that have not ended. */
+  async openIds(): Promise<string[]> {
+    const rows = await listRows(this.#tables, tableNames.runs, { partition, ...prefixRange("open|") });
+    return rows.map(({ row }) => row.slice("open|".length));
+  }
+
+  /** @throws RunInTheWay */
+  async create(run: Run, occupancy: Occupancy): Promise<StoredRun> {
+    for (;;) {
+      const { admission, etag } = await this.#admission();
+      const inTheWay = admission.active.find((other) => excludes(other, occupancy));
+      if (inTheWay !== undefined) throw new RunInTheWay(inTheWay.runId);
+      try {
+        const [runEtag] = await this.#tables.transact(tableNames.runs, partition, [
+          { kind: "insert", row: runRow(run.id), properties: encodeRun(run) },
+          { kind: "insert", row: openRow(run.id), properties: {} },
+          admissionOperation({ ...admission, active: [...admission.active, occupancy] }, etag),
+        ]);
+        return { run, etag: runEtag! };
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  /** @throws StoreError "conflict" */
+  async update(stored: StoredRun, run: Run): Promise<StoredRun> {
+    const [etag] = await this.#tables.transact(tableNames.runs, partition, [
+      { kind: "replace", row: runRow(run.id), properties: encodeRun(run), etag: stored.etag },
+    ]);
+    return { run, etag: etag! };
+  }
+
+  /**
+   * Ends a run and frees what it occupied.
+   * @returns the cycle that waited for it, which is the caller's to start.
+   * @throws StoreError "conflict" when the run has changed.
+   */
+  async end(stored: StoredRun, run: Run): Promise<{ readonly queuedCycle: string | null }> {
+    const { admission, etag } = await this.#admission();
+    const active = admission.active.filter(({ runId }) => runId !== run.id);
+    await this.#tables.transact(tableNames.runs, partition, [
+      { kind: "replace", row: runRow(run.id), properties: encodeRun(run), etag: stored.etag },
+      { kind: "delete", row: openRow(run.id) },
+      admissionOperation({ active, queuedCycle: null }, etag),
+    ]);
+    return { queuedCycle: admission.queuedCycle };
+  }
+
+  /** Remembers that the timer wants this cycle as soon as the open runs have ended. */
+  async queueCycle(cycle: string): Promise<void> {
+    for (;;) {
+      const { admission, etag } = await this.#admission();
+      if (admission.queuedCycle !== null) return;
+      try {
+        const operation = admissionOperation({ ...admission, queuedCycle: cycle }, etag);
+        await this.#tables.transact(tableNames.runs, partition, [operation]);
+        return;
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  async #admission(): Promise<{ admission: Admission; etag: string | undefined }> {
+    const row = await this.#tables.get(tableNames.runs, partition, admissionRow);
+    if (row === undefined) return { admission: { active: [], queuedCycle: null }, etag: undefined };
+    return { admission: JSON.parse(String(row.properties.admission)), etag: row.etag };
+  }
+}
+
+function excludes(a: Occupancy, b: Occupancy): boolean {
+  return a.exclusive || b.exclusive || a.connectors.some((connector) => b.connectors.includes(connector));
+}
+
+function admissionOperation(admission: Admission, etag: string | undefined): Operation {
+  const properties = { admission: JSON.stringify(admission) };
+  return etag === undefined
+    ? { kind: "insert", row: admissionRow, properties }
+    : { kind: "replace", row: admissionRow, properties, etag };
+}
+
+const encodeRun = (run: Run) => ({ status: run.status, run: JSON.stringify(run) });
+const decodeRun = (row: Row): Run => JSON.parse(String(row.properties.run));
+
+// ---- checkpoints -----------------------------------------------------------------------------------------------
+
+/** Where the work of (run, step, shard) stands, and who holds its lease. */
+export interface Checkpoint {
+  readonly seq: number;
+  readonly attempt: number;
+  /** Milliseconds since 1970; no message is worked on before. */
+  readonly notBefore: number;
+  /** "ready" to be worked on, or "done". */
+  readonly state: "ready" | "done";
+  /** JSON of the handler's own making; null at the start. May hold tokens, so it is never logged. */
+  readonly cursor: string | null;
+  readonly statistics: Counters;
+  /** How the step ended in this shard; set when done. */
+  readonly status: string | null;
+  readonly detail: string | null;
+  /** Set by the first shard when it is done: the shards of the second phase. */
+  readonly nextShards: readonly string[] | null;
+  /** How often the work failed in a row because the world did, and what it said last. */
+  readonly failures: number;
+  readonly lastError: string | null;
+  readonly leaseOwner: string | null;
+  /** Milliseconds since 1970. */
+  readonly leaseUntil: number;
+  readonly epoch: number;
+  /** Milliseconds since 1970. */
+  readonly updatedAt: number;
+}
+
+export interface CheckpointKey {
+  readonly runId: string;
+  readonly step: number;
+  readonly shard: string;
+}
+
+export interface StoredCheckpoint {
+  readonly key: CheckpointKey;
+  readonly checkpoint: Checkpoint;
+  readonly etag: string;
+}
+
+export const freshCheckpoint: Checkpoint = {
+  seq: 0,
+  attempt: 0,
+  notBefore: 0,
+  state: "ready",
+  cursor: null,
+  statistics: {},
+  status: null,
+  detail: null,
+  nextShards: null,
+  failures: 0,
+  lastError: null,
+  leaseOwner: null,
+  leaseUntil: 0,
+  epoch: 0,
+  updatedAt: 0,
+};
+
+const checkpointRow = (step: number, shard: string) => `c|${String(step).padStart(3, "0")}|${shard}`;
+
+export class CheckpointStore {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  async get(key: CheckpointKey): Promise<StoredCheckpoint | undefined> {
+    const row = await this.#tables.get(tableNames.checkpoints, key.runId, checkpointRow(key.step, key.shard));
+    return row === undefined ? undefined : await this.#decode(row);
+  }
+
+  /** The checkpoints of one step, in order of shard; or of a whole run. */
+  async list(runId: string, step?: number): Promise<StoredCheckpoint[]> {
+    const prefix = step === undefined ? "c|" : checkpointRow(step, "");
+    const rows = await listRows(this.#tables, tableNames.checkpoints, { partition: runId, ...prefixRange(prefix) });
+    return Promise.all(rows.map((row) => this.#decode(row)));
+  }
+
+  /** Creates the rows that do not exist yet; the others stay as they are. */
+  async createMissing(runId: string, step: number, shards: readonly string[], now: number): Promise<void> {
+    const present = new Set((await this.list(runId, step)).map(({ key }) => key.shard));
+    const missing = shards.filter((shard) => !present.has(shard));
+    for (const shard of missing) {
+      const properties = encodeCheckpoint({ ...freshCheckpoint, updatedAt: now }).properties;
+      const operation: Operation = { kind: "insert", row: checkpointRow(step, shard), properties };
+      try {
+        await this.#tables.transact(tableNames.checkpoints, runId, [operation]);
+      } catch (error) {
+        // Somebody else who read the same state has created it.
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  /** @throws StoreError "conflict" when the row has changed since it was read. */
+  async update(stored: StoredCheckpoint, checkpoint: Checkpoint): Promise<StoredCheckpoint> {
+    const { runId, step, shard } = stored.key;
+    const row = checkpointRow(step, shard);
+    const { properties, spillRows } = encodeCheckpoint(checkpoint);
+    for (const chunk of chunked(spillRows, () => 1, 50)) {
+      await this.#tables.transact(tableNames.checkpoints, runId, chunk);
+    }
+    const operation: Operation = { kind: "replace", row, properties, etag: stored.etag };
+    const [etag] = await this.#tables.transact(tableNames.checkpoints, runId, [operation]);
+    return { key: stored.key, checkpoint, etag: etag! };
+  }
+
+  async #decode(row: Row): Promise<StoredCheckpoint> {
+    const [, step, shard] = row.row.split("|");
+    const { properties } = row;
+    const rest = JSON.parse(String(properties.checkpoint));
+    const cursor = await decodeText(this.#tables, tableNames.checkpoints, row, "cursor");
+    return {
+      key: { runId: row.partition, step: Number(step), shard: shard! },
+      checkpoint: { ...rest, cursor },
+      etag: row.etag,
+    };
+  }
+}
+
+function encodeCheckpoint({ cursor, ...rest }: Checkpoint) {
+  const { properties, spillRows } = encodeTexts("cursor", { cursor });
+  return { properties: { ...properties, checkpoint: JSON.stringify(rest) }, spillRows };
+}
+
+// ---- errors of a run -------------------------------------------------------------------------------------------
+
+/** One object's error in one step, as the run history shows it. */
+export interface RunError {
+  readonly code: string;
+  readonly anchor: string | null;
+  readonly dn: string | null;
+  readonly rule: string | null;
+  readonly attribute: string | null;
+  readonly message: string;
+  /** ISO 8601. */
+  readonly firstOccurred: string;
+  readonly retryCount: number;
+}
+
+export class HistoryStore {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** Keyed by object, so a replay overwrites its own. */
+  async addErrors(runId: string, step: number, errors: readonly { readonly object: string; readonly error: RunError }[]): Promise<void> {
+    const prefix = `e|${String(step).padStart(3, "0")}|`;
+    const rows = new Map(errors.map(({ object, error }) => [`${prefix}${object}`, error]));
+    for (const chunk of chunked([...rows], () => 1, 50)) {
+      const operations = chunk.map(
+        ([row, error]): Operation => ({ kind: "replace", row, properties: { error: JSON.stringify(shortened(error)) } }),
+      );
+      await this.#tables.transact(tableNames.history, runId, operations);
+    }
+  }
+
+  async errors(runId: string, step: number, max: number): Promise<RunError[]> {
+    const prefix = `e|${String(step).padStart(3, "0")}|`;
+    const page = await this.#tables.query(tableNames.history, { partition: runId, ...prefixRange(prefix), pageSize: max });
+    return page.rows.map(({ properties }) => JSON.parse(String(properties.error)));
+  }
+}
+
+const messageMax = 4000;
+
+function shortened(error: RunError): RunError {
+  return error.message.length <= messageMax ? error : { ...error, message: `${error.message.slice(0, messageMax)}…` };
+}
