@@ -1,6 +1,6 @@
 /** The settings of a Graph connector; DESIGN section 10 names the application settings that fill them. */
+import { X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { createSecureContext } from "node:tls";
 import { z } from "zod";
 import { ConnectorError } from "../../ports/connector.ts";
 
@@ -60,8 +60,10 @@ export function certificateAuthorities(setting: string | undefined): string | un
   }
   try {
     const pem = isText ? setting : readFileSync(setting, "utf8");
-    if (!pem.includes("-----BEGIN CERTIFICATE-----")) throw new Error("no certificate in it");
-    createSecureContext({ ca: pem });
+    const certificates = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+    if (certificates.length === 0) throw new Error("no certificate in it");
+    // TLS would pass over a damaged one, and then trust nobody.
+    for (const certificate of certificates) new X509Certificate(certificate);
     return pem;
   } catch (cause) {
     throw new ConnectorError(

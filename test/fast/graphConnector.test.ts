@@ -1,0 +1,299 @@
+import { describe, expect, test } from "vitest";
+import { GraphConnector } from "../../src/engine/connectors/graph/connector.ts";
+import {
+  advanceGuard,
+  newLoopGuard,
+  parseCursor,
+  printCursor,
+} from "../../src/engine/connectors/graph/cursor.ts";
+import {
+  answerFailure,
+  connectionFailure,
+  retryAfterMs,
+} from "../../src/engine/connectors/graph/failures.ts";
+import { parseUserFilter } from "../../src/engine/connectors/graph/filter.ts";
+import { graphSettingsSchema } from "../../src/engine/connectors/graph/settings.ts";
+import { selectUserAttributes, userAttributes } from "../../src/engine/connectors/graph/userSchema.ts";
+import { attributesToJson } from "../../src/engine/core/values.ts";
+import type { ConnectorDefinition } from "../../src/engine/ports/connector.ts";
+import { ConnectorError } from "../../src/engine/ports/connector.ts";
+
+function definition(...attributes: string[]): ConnectorDefinition {
+  return { name: "AADMA", objectTypes: [{ name: "user", attributes }] };
+}
+
+function configurationError(message: RegExp) {
+  return expect.objectContaining({ kind: "configuration", message: expect.stringMatching(message) });
+}
+
+function thrownBy(run: () => unknown): unknown {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  throw new Error("Nothing was thrown.");
+}
+
+describe("filter", () => {
+  test("guests are told from members and from accounts without a type", () => {
+    const filter = parseUserFilter("userType eq 'Guest'");
+    expect(filter.odata).toBe("userType eq 'Guest'");
+    expect(filter.properties).toEqual(["userType"]);
+    expect(filter.matches({ userType: "Guest" })).toBe(true);
+    expect(filter.matches({ userType: "Member" })).toBe(false);
+    expect(filter.matches({ userType: null })).toBe(false);
+    expect(filter.matches({})).toBe(false);
+  });
+
+  test("every part of a conjunction must hold, in any order and spacing", () => {
+    const filter = parseUserFilter(" userType  eq 'Member' and accountEnabled eq true ");
+    expect(filter.odata).toBe("accountEnabled eq true and userType eq 'Member'");
+    expect(filter.properties).toEqual(["accountEnabled", "userType"]);
+    expect(filter.matches({ userType: "Member", accountEnabled: true })).toBe(true);
+    expect(filter.matches({ userType: "Member", accountEnabled: false })).toBe(false);
+    expect(filter.matches({ userType: "Member" })).toBe(false);
+    expect(filter.mayMatch({ userType: "Member" })).toBe(true);
+    expect(filter.mayMatch({ userType: "Guest" })).toBe(false);
+  });
+
+  test.each([
+    "",
+    "userType ne 'Member'",
+    "userType eq 'Guest' or accountEnabled eq true",
+    "startswith(mail,'a')",
+    "userType eq 'Guest' and",
+  ])("a filter that a delta import cannot decide is refused: %s", (text) => {
+    expect(thrownBy(() => parseUserFilter(text))).toEqual(configurationError(/userType eq 'Guest'/));
+  });
+});
+
+describe("attributes", () => {
+  test("JSON becomes values by the property's type; null and empty are absent, blanks stay", () => {
+    const { schema, properties, attributesOf } = selectUserAttributes(
+      definition(
+        "accountEnabled",
+        "createdDateTime",
+        "displayName",
+        "givenName",
+        "mail",
+        "otherMails",
+        "proxyAddresses",
+        "onPremisesExtensionAttributes.extensionAttribute1",
+        "onPremisesExtensionAttributes.extensionAttribute15",
+        "extension_0123456789abcdef0123456789abcdef_badge",
+      ),
+    );
+    expect(properties).toEqual([
+      "accountEnabled",
+      "createdDateTime",
+      "displayName",
+      "extension_0123456789abcdef0123456789abcdef_badge",
+      "givenName",
+      "id",
+      "mail",
+      "onPremisesExtensionAttributes",
+      "otherMails",
+      "proxyAddresses",
+    ]);
+    const attributes = attributesOf({
+      id: "1",
+      accountEnabled: false,
+      createdDateTime: "2024-05-06T07:08:09.1234567Z",
+      displayName: " Jean  Dupont ",
+      givenName: "",
+      mail: null,
+      otherMails: ["a@b.example"],
+      proxyAddresses: [],
+      onPremisesExtensionAttributes: { extensionAttribute1: "x", extensionAttribute15: null },
+      extension_0123456789abcdef0123456789abcdef_badge: 17,
+      userType: "Guest",
+    });
+    expect(attributesToJson(attributes)).toEqual({
+      accountEnabled: false,
+      createdDateTime: { $dt: "2024-05-06T07:08:09.1234567Z" },
+      displayName: " Jean  Dupont ",
+      otherMails: ["a@b.example"],
+      "onPremisesExtensionAttributes.extensionAttribute1": "x",
+      extension_0123456789abcdef0123456789abcdef_badge: "17",
+    });
+    expect(schema.attributes.get("otherMails")).toEqual({
+      name: "otherMails",
+      type: "string",
+      multiValued: true,
+    });
+    expect(schema.attributes.get("createdDateTime")).toMatchObject({ type: "dateTime", readOnly: true });
+  });
+
+  test("a value of another type is an error that names the property and not the value", () => {
+    const { attributesOf } = selectUserAttributes(definition("displayName", "otherMails"));
+    expect(() => attributesOf({ displayName: { secret: 1 } })).toThrow(
+      'Graph gave a structure for "displayName"',
+    );
+    expect(() => attributesOf({ otherMails: "a@b.example" })).toThrow("expected a list of string");
+  });
+
+  test.each([
+    ["userPrincipleName", /Did you mean "userPrincipalName"\?/],
+    ["surName", /Did you mean "surname"\?/],
+    ["identities", /it is a structure/],
+    ["onPremisesExtensionAttributes", /select its parts/],
+    ["aboutMe", /for a single user only/],
+    ["manager", /references are not imported/],
+    ["xyzzy", /has no attribute "xyzzy"\.$/],
+  ])("the attribute %s cannot be selected", (name, message) => {
+    expect(thrownBy(() => selectUserAttributes(definition(name)))).toEqual(configurationError(message));
+  });
+
+  test("a Graph connector has users and nothing else", () => {
+    const groups = { name: "AADMA", objectTypes: [{ name: "group", attributes: ["id"] }] };
+    expect(thrownBy(() => selectUserAttributes(groups))).toEqual(configurationError(/"user", not "group"/));
+  });
+
+  test("the anchor is a read-only attribute", () => {
+    expect(userAttributes.get("id")).toMatchObject({ type: "string", readOnly: true });
+  });
+});
+
+describe("cursor", () => {
+  const cursor = {
+    phase: "users",
+    next: "https://graph.example/v1.0/users?$skiptoken=abc",
+    watermark: "https://graph.example/v1.0/users/delta?$deltatoken=def",
+    guard: { kept: "x", pages: 3 },
+  } as const;
+
+  test("what was printed can be parsed", () => {
+    expect(parseCursor(printCursor(cursor))).toEqual(cursor);
+    const changes = { ...cursor, phase: "changes", watermark: null } as const;
+    expect(parseCursor(printCursor(changes))).toEqual(changes);
+  });
+
+  test.each([
+    "",
+    "null",
+    "{}",
+    JSON.stringify({ ...cursor, version: 2 }),
+    JSON.stringify({ ...cursor, version: 1, watermark: null }),
+    JSON.stringify({ ...cursor, version: 1, guard: null }),
+  ])("any other text leads to a full import: %s", (text) => {
+    expect(thrownBy(() => parseCursor(text))).toMatchObject({ kind: "watermark-expired" });
+  });
+
+  test.each([1, 2, 3, 7])("a circle of %i pages is found wherever it begins", (length) => {
+    for (const before of [0, 1, 5, 40]) {
+      let guard = newLoopGuard;
+      const walk = () => {
+        for (let page = 0; page < before + 4 * (before + length) + 4; page++) {
+          const link = page < before ? `before-${page}` : `circle-${(page - before) % length}`;
+          guard = advanceGuard(guard, link);
+        }
+      };
+      expect(walk).toThrow(/circle/);
+    }
+  });
+
+  test("a long chain of different pages is no circle, and the guard stays small", () => {
+    let guard = newLoopGuard;
+    for (let page = 0; page < 500; page++) guard = advanceGuard(guard, `page-${page}`);
+    expect(JSON.stringify(guard).length).toBeLessThan(60);
+  });
+});
+
+describe("failures", () => {
+  const answer = (status: number, code = "", headers = {}, message = "Refused.") =>
+    answerFailure({ status, headers, body: { error: { code, message } } });
+
+  test.each([
+    [401, "InvalidAuthenticationToken", "access-denied", /managed identity.*GRAPH_ACCESS_TOKEN/],
+    [403, "Authorization_RequestDenied", "permission-denied", /User\.Read\.All/],
+    [410, "resyncRequired", "watermark-expired", /full import/],
+    [400, "syncStateNotFound", "watermark-expired", /full import/],
+    [400, "Directory_ExpiredPageToken", "watermark-expired", /full import/],
+    [400, "Request_BadRequest", "configuration", /attributes and filter/],
+    [501, "NotImplemented", "configuration", /attributes and filter/],
+    [404, "", "unreachable", /GRAPH_BASE_URL/],
+    [429, "TooManyRequests", "throttled", /429/],
+    [503, "ServiceUnavailable", "unreachable", /503/],
+  ])("%i %s is %s", (status, code, kind, message) => {
+    const error = answer(status, code);
+    expect(error).toBeInstanceOf(ConnectorError);
+    expect(error.kind).toBe(kind);
+    expect(error.message).toMatch(message);
+  });
+
+  test("the service's delay is kept, in seconds or as a date", () => {
+    expect(answer(429, "", { "retry-after": "17" }).retryAfterMs).toBe(17_000);
+    const now = Date.parse("2026-01-01T00:00:00Z");
+    expect(retryAfterMs({ "retry-after": "Thu, 01 Jan 2026 00:00:30 GMT" }, now)).toBe(30_000);
+    expect(retryAfterMs({ "retry-after": "Wed, 31 Dec 2025 00:00:30 GMT" }, now)).toBe(0);
+    expect(retryAfterMs({ "retry-after": "soon" }, now)).toBeUndefined();
+    expect(retryAfterMs({}, now)).toBeUndefined();
+  });
+
+  test("a link in the service's words is left out, since it may hold a token", () => {
+    const error = answer(400, "x", {}, "Bad link https://graph.example/v1.0/users?$skiptoken=SECRET here");
+    expect(error.message).not.toContain("SECRET");
+  });
+
+  test.each([
+    ["SELF_SIGNED_CERT_IN_CHAIN", false, /GRAPH_CA_CERTIFICATE.*GRAPH_BASE_URL/],
+    ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", false, /GRAPH_CA_CERTIFICATE/],
+    ["ERR_TLS_CERT_ALTNAME_INVALID", false, /GRAPH_BASE_URL/],
+    ["CERT_HAS_EXPIRED", false, /CERT_HAS_EXPIRED/],
+    ["ECONNREFUSED", false, /GRAPH_BASE_URL/],
+    ["ENOTFOUND", false, /GRAPH_BASE_URL/],
+    ["ECONNRESET", true, /ECONNRESET/],
+    ["EAI_AGAIN", true, /EAI_AGAIN/],
+  ])("%s: asked again %s", (code, transient, message) => {
+    const cause = Object.assign(new Error("failed"), { code });
+    for (const error of [cause, new AggregateError([cause])]) {
+      const failure = connectionFailure(error, "https://graph.example");
+      expect(failure.transient).toBe(transient);
+      expect(failure.error.kind).toBe("unreachable");
+      expect(failure.error.message).toMatch(message);
+    }
+  });
+});
+
+describe("settings", () => {
+  test("the public cloud and guests are the defaults", () => {
+    expect(graphSettingsSchema.parse({})).toEqual({
+      baseUrl: "https://graph.microsoft.com",
+      filter: "userType eq 'Guest'",
+      pageSize: 999,
+    });
+    expect(graphSettingsSchema.parse({ baseUrl: "https://graph.microsoft.us/" }).baseUrl).toBe(
+      "https://graph.microsoft.us",
+    );
+  });
+
+  test.each(["http://graph.example", "https://graph.example/v1.0", "graph.example"])(
+    "the base URL %s is refused by its setting's name",
+    (baseUrl) => {
+      const result = graphSettingsSchema.safeParse({ baseUrl });
+      expect(result.error?.issues.map(({ message }) => message).join()).toMatch(/GRAPH_BASE_URL/);
+    },
+  );
+
+  test.each(["/no/such/file.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"])(
+    "a certificate that cannot be used is refused by its setting's name",
+    (caCertificate) => {
+      const settings = graphSettingsSchema.parse({ caCertificate });
+      expect(thrownBy(() => new GraphConnector(definition("id"), settings))).toEqual(
+        configurationError(/GRAPH_CA_CERTIFICATE/),
+      );
+    },
+  );
+
+  test("the scope's hash follows what an import depends on, and nothing else", () => {
+    const hash = (settings: object, ...attributes: string[]) =>
+      new GraphConnector(definition(...attributes), graphSettingsSchema.parse(settings)).scopeHash;
+    const usual = hash({}, "id", "mail");
+    expect(hash({ pageSize: 5, accessToken: "x" }, "mail", "id")).toBe(usual);
+    expect(hash({ filter: "userType  eq 'Guest'" }, "mail")).toBe(usual);
+    expect(hash({}, "id", "mail", "surname")).not.toBe(usual);
+    expect(hash({ filter: "userType eq 'Member'" }, "id", "mail")).not.toBe(usual);
+    expect(hash({ baseUrl: "https://graph.microsoft.us" }, "id", "mail")).not.toBe(usual);
+  });
+});
