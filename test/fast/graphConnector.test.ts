@@ -1,3 +1,4 @@
+import { Client, ResponseType } from "@microsoft/microsoft-graph-client";
 import { describe, expect, test } from "vitest";
 import { GraphConnector } from "../../src/engine/connectors/graph/connector.ts";
 import {
@@ -12,6 +13,13 @@ import {
   retryAfterMs,
 } from "../../src/engine/connectors/graph/failures.ts";
 import { parseUserFilter } from "../../src/engine/connectors/graph/filter.ts";
+import type { TokenSource } from "../../src/engine/connectors/graph/pipeline.ts";
+import {
+  Call,
+  OutcomeHandler,
+  RetryHandler,
+  TokenHandler,
+} from "../../src/engine/connectors/graph/pipeline.ts";
 import { graphSettingsSchema } from "../../src/engine/connectors/graph/settings.ts";
 import { selectUserAttributes, userAttributes } from "../../src/engine/connectors/graph/userSchema.ts";
 import { attributesToJson } from "../../src/engine/core/values.ts";
@@ -253,6 +261,74 @@ describe("failures", () => {
       expect(failure.error.kind).toBe("unreachable");
       expect(failure.error.message).toMatch(message);
     }
+  });
+});
+
+describe("request handlers", () => {
+  const retry = { attemptsMax: 3, budgetMs: 1_000, firstDelayMs: 1, delayMaxMs: 2 };
+
+  /** Sends one request to a service that answers with these statuses in turn. */
+  async function send(
+    repeatable: boolean,
+    answers: readonly { status: number; headers?: Record<string, string> }[],
+    token: TokenSource = () => Promise.resolve("fixed"),
+  ) {
+    const call = new Call("https://graph.example/v1.0/users", repeatable, { log: () => {} });
+    const tokens: string[] = [];
+    const service = {
+      execute: async (context: { options?: { headers?: unknown } }) => {
+        tokens.push((context.options!.headers as Record<string, string>).authorization!);
+        const answer = answers[tokens.length - 1]!;
+        call.answer = { headers: {}, body: undefined, ...answer };
+      },
+    };
+    const client = Client.initWithMiddleware({
+      middleware: [
+        new OutcomeHandler(),
+        new RetryHandler(retry, "https://graph.example"),
+        new TokenHandler(token),
+        service,
+      ],
+    });
+    const request = client.api(call.url).middlewareOptions([call]).responseType(ResponseType.RAW);
+    await (repeatable ? request.get() : request.post({ invitedUserEmailAddress: "a@b.example" }));
+    return { call, tokens };
+  }
+
+  test("a read is sent again", async () => {
+    const { call, tokens } = await send(true, [{ status: 503 }, { status: 429 }, { status: 200 }]);
+    expect(tokens).toHaveLength(3);
+    expect(call).toMatchObject({ answer: { status: 200 } });
+    expect(call.failure).toBeUndefined();
+  });
+
+  test("a write is sent once: whether it took effect is not known", async () => {
+    const { call, tokens } = await send(false, [{ status: 503 }, { status: 201 }]);
+    expect(tokens).toHaveLength(1);
+    expect(call.failure).toMatchObject({ kind: "unreachable" });
+  });
+
+  test("a token that has expired is renewed, with the claims that the service asks for", async () => {
+    const claims = '{"access_token":{"nbf":{"essential":true}}}';
+    const challenge = `Bearer error="insufficient_claims", claims="${Buffer.from(claims).toString("base64")}"`;
+    const asked: (string | undefined)[] = [];
+    const { call, tokens } = await send(
+      true,
+      [{ status: 401, headers: { "www-authenticate": challenge } }, { status: 200 }],
+      (wanted) => {
+        asked.push(wanted);
+        return Promise.resolve(`token-${asked.length}`);
+      },
+    );
+    expect(asked).toEqual([undefined, claims]);
+    expect(tokens).toEqual(["Bearer token-1", "Bearer token-2"]);
+    expect(call.answer?.status).toBe(200);
+  });
+
+  test("a fixed token that is refused is not sent a second time", async () => {
+    const { call, tokens } = await send(true, [{ status: 401 }]);
+    expect(tokens).toHaveLength(1);
+    expect(call.answer?.status).toBe(401);
   });
 });
 

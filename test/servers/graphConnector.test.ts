@@ -1,5 +1,13 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterEach, expect, test } from "vitest";
+import { createAuthority, createServerCertificate } from "../../sandbox/graph/certificates.ts";
 import { GraphConnector } from "../../src/engine/connectors/graph/connector.ts";
+import { graphSettingsSchema } from "../../src/engine/connectors/graph/settings.ts";
 import { attributesToJson } from "../../src/engine/core/values.ts";
 import type { ConnectorErrorKind, ImportEntry, ImportPage } from "../../src/engine/ports/connector.ts";
 import type { GraphBench } from "../support/graph.ts";
@@ -465,4 +473,39 @@ test("exports are refused", async () => {
   await expect(bench.connector.exportBatch([], bench.context)).rejects.toEqual(
     failure("configuration", /does not export/),
   );
+});
+
+test("compressed answers are read, and the authority may stand in a file", async () => {
+  const authority = await createAuthority("Compressing Service");
+  const { certificate, privateKey } = await createServerCertificate(authority);
+  const asked: (string | string[] | undefined)[] = [];
+  const damaged = gzipSync("{}").subarray(0, 9);
+  const answers = [damaged, gzipSync(JSON.stringify({ value: [{ id: "Zoë" }] }))];
+  const server = createServer({ key: privateKey, cert: certificate }, (request, response) => {
+    asked.push(request.headers["accept-encoding"]);
+    response.setHeader("Content-Encoding", "gzip");
+    response.end(answers[asked.length - 1]);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const folder = mkdtempSync(join(tmpdir(), "vestibule-graph-"));
+  const caFile = join(folder, "ca.pem");
+  writeFileSync(caFile, authority.certificate);
+  const connector = new GraphConnector(
+    guestDefinition,
+    graphSettingsSchema.parse({
+      baseUrl: `https://localhost:${(server.address() as AddressInfo).port}`,
+      caCertificate: caFile,
+      accessToken: "any",
+    }),
+    impatient,
+  );
+  opened.push({
+    close: async () => {
+      await connector.close();
+      server.close();
+      rmSync(folder, { recursive: true });
+    },
+  });
+  await connector.ping();
+  expect(asked).toEqual(["gzip", "gzip"]);
 });

@@ -33,7 +33,10 @@ async function newCredential(settings: GraphSettings): Promise<TokenCredential> 
   });
 }
 
-function tokenFailure(cause: Error & { statusCode?: number }): ConnectorError {
+/** Of several credentials that failed, the reason of one that was set up counts; the others are merely absent. */
+function tokenFailure(error: Error & { errors?: readonly Error[] }): ConnectorError {
+  const cause: Error & { statusCode?: number } =
+    error.errors?.find(({ name }) => name !== "CredentialUnavailableError") ?? error;
   const { statusCode = 0 } = cause;
   const firstLine = cause.message.split("\n", 1)[0]!;
   if (statusCode === 429 || statusCode >= 500) {
