@@ -9,12 +9,20 @@ import {
   type PendingExport,
   type UnconfirmedExport,
 } from "../core/model.ts";
-import { attributesFromJson, attributesToJson, dnKey, valueFromJson, valueToJson } from "../core/values.ts";
+import {
+  attributesFromJson,
+  attributesToJson,
+  dnKey,
+  type Value,
+  valueFromJson,
+  valuesOf,
+  valueToJson,
+} from "../core/values.ts";
 import {
   listRows,
   type Operation,
-  prefixRange,
   type Property,
+  prefixRange,
   type Row,
   rowsOf,
   type Tables,
@@ -43,7 +51,8 @@ export interface ObjectWrite {
 /** What an import needs to know of every object, to touch only those that changed. */
 export interface ObjectDigest {
   readonly id: string;
-  readonly anchorHash: string;
+  /** Null: provisioned, its anchor not known yet. */
+  readonly anchorHash: string | null;
   /** Digest of the imported image; "" when the object is to be looked at whatever the source says. */
   readonly digest: string;
 }
@@ -51,7 +60,14 @@ export interface ObjectDigest {
 export type MarkerKind = "import" | "export";
 const markerPrefix = { import: "i|", export: "e|" } as const;
 
-const textNames = ["synchronized", "pendingImport", "pendingExport", "escrow", "unconfirmed", "error"] as const;
+const textNames = [
+  "synchronized",
+  "pendingImport",
+  "pendingExport",
+  "escrow",
+  "unconfirmed",
+  "error",
+] as const;
 const readsInFlight = 16;
 const operationsMax = 99; // a transaction takes 100, the fence row is one
 const transactionBytesMax = 3_500_000;
@@ -65,16 +81,26 @@ export function anchorHash(anchor: string): string {
   return createHash("sha256").update(anchor).digest("base64url").slice(0, 22);
 }
 
-/** The connector spaces of all connectors: objects, their images, markers of pending work, and the index by DN and anchor. */
+/**
+ * The connector spaces of all connectors: objects, their images, markers of pending work, and the index that finds
+ * objects by anchor, by DN, and (while they are linked to nothing) by the attributes that outbound rules join on.
+ */
 export class ConnectorSpaceStore {
   readonly #tables: Tables;
+  /** Names by connector. */
+  readonly #joinAttributes: ReadonlyMap<string, readonly string[]>;
 
-  constructor(tables: Tables) {
+  constructor(tables: Tables, joinAttributes: ReadonlyMap<string, readonly string[]> = new Map()) {
     this.#tables = tables;
+    this.#joinAttributes = joinAttributes;
   }
 
   async get(connector: string, id: string): Promise<Stored | undefined> {
-    const row = await this.#tables.get(tableNames.connectorSpace, partitionOf(connector, shardOf(id)), `o|${id}`);
+    const row = await this.#tables.get(
+      tableNames.connectorSpace,
+      partitionOf(connector, shardOf(id)),
+      `o|${id}`,
+    );
     return row === undefined ? undefined : this.#decode(connector, row);
   }
 
@@ -105,14 +131,14 @@ export class ConnectorSpaceStore {
     return page.continuation === undefined ? { objects } : { objects, continuation: page.continuation };
   }
 
-  /** Digests of all objects with an anchor, 1,000 to a request. */
+  /** Digests of all objects, 1,000 to a request. */
   async *digests(connector: string): AsyncGenerator<ObjectDigest> {
     for (const shard of shards) {
       const partition = partitionOf(connector, shard);
       const query = { partition, ...prefixRange("o|"), select: ["anchorHash", "digest"] };
       for await (const { row, properties } of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
-        if (properties.anchorHash === undefined) continue;
-        yield { id: row.slice(2), anchorHash: String(properties.anchorHash), digest: String(properties.digest ?? "") };
+        const hash = properties.anchorHash === undefined ? null : String(properties.anchorHash);
+        yield { id: row.slice(2), anchorHash: hash, digest: String(properties.digest ?? "") };
       }
     }
   }
@@ -127,7 +153,12 @@ export class ConnectorSpaceStore {
   }
 
   /** Ids with a pending import or export in one shard, in order, from `from` (inclusive) on. */
-  async *marked(connector: string, shard: string, kind: MarkerKind, from = ""): AsyncGenerator<{ id: string; change: string }> {
+  async *marked(
+    connector: string,
+    shard: string,
+    kind: MarkerKind,
+    from = "",
+  ): AsyncGenerator<{ id: string; change: string }> {
     const prefix = markerPrefix[kind];
     const partition = partitionOf(connector, shard);
     const query = { partition, from: `${prefix}${from}`, to: prefixRange(prefix).to };
@@ -147,7 +178,8 @@ export class ConnectorSpaceStore {
   async nextDue(connector: string): Promise<string | null> {
     const firsts = await pMap(shards, async (shard) => {
       const query = { partition: partitionOf(connector, shard), ...prefixRange("d|"), pageSize: 1 };
-      for await (const { row } of rowsOf(this.#tables, tableNames.connectorSpace, query)) return row.split("|")[1]!;
+      for await (const { row } of rowsOf(this.#tables, tableNames.connectorSpace, query))
+        return row.split("|")[1]!;
       return undefined;
     });
     return firsts.filter((due) => due !== undefined).sort()[0] ?? null;
@@ -172,6 +204,20 @@ export class ConnectorSpaceStore {
     return [...found.values()].filter(({ object }) => dnKey(object.dn) === dnKey(dn));
   }
 
+  /** Objects that are linked to nothing and have this value, ignoring case, in an attribute that rules join on. */
+  async findUnlinked(connector: string, attribute: string, value: Value): Promise<Stored[]> {
+    const hash = indexHash(attribute, value);
+    const ids = await this.#indexed(connector, `j|${hash}`);
+    const found = await this.getMany(connector, ids);
+    return [...found.values()].filter(
+      ({ object }) =>
+        object.metaverseId === null &&
+        valuesOf(importedImage(object)?.attributes[attribute]).some(
+          (own) => indexHash(attribute, own) === hash,
+        ),
+    );
+  }
+
   async #indexed(connector: string, key: string): Promise<string[]> {
     const query = { partition: indexPartition(connector, key), ...prefixRange(`${key}|`) };
     const rows = await listRows(this.#tables, tableNames.connectorSpaceIndex, query);
@@ -183,7 +229,11 @@ export class ConnectorSpaceStore {
    * allow; the order between partitions is open, so one call is one stage of a commit order.
    * @throws StoreError "conflict" when one of them has changed since it was read: read and decide again; LeaseLost.
    */
-  async write(writer: FencedWriter, writes: readonly (ObjectWrite & { readonly counters?: Counters })[]): Promise<void> {
+  async write(
+    writer: FencedWriter,
+    writes: readonly (ObjectWrite & { readonly counters?: Counters })[],
+  ): Promise<void> {
+    if (writes.length === 0) return;
     const prepared = writes.map((write) => this.#prepare(write));
     await this.#writeIndex(prepared.flatMap(({ indexRows }) => indexRows));
     const byPartition = Map.groupBy(prepared, ({ partition }) => partition);
@@ -202,7 +252,11 @@ export class ConnectorSpaceStore {
           totals: addCounters(...chunk.map((one) => one.totals)),
         });
       }
-      for (const chunk of chunked(all.flatMap((one) => one.obsoleteRows), () => 1, 100)) {
+      for (const chunk of chunked(
+        all.flatMap((one) => one.obsoleteRows),
+        () => 1,
+        100,
+      )) {
         await this.#tables.transact(tableNames.connectorSpace, partition, chunk);
       }
     });
@@ -224,17 +278,20 @@ export class ConnectorSpaceStore {
       const had = before === null ? null : markerOf(before.object, kind);
       const has = after === null ? null : markerOf(after, kind);
       const marker = `${markerPrefix[kind]}${object.id}`;
-      if (has !== null && has !== had) operations.push({ kind: "replace", row: marker, properties: { change: has } });
+      if (has !== null && has !== had)
+        operations.push({ kind: "replace", row: marker, properties: { change: has } });
       if (has === null && had !== null) operations.push({ kind: "delete", row: marker });
     }
     if ((before?.due ?? null) !== due) {
-      if (before !== null && before.due !== null) operations.push({ kind: "delete", row: dueRow(before.due, object.id) });
+      if (before !== null && before.due !== null)
+        operations.push({ kind: "delete", row: dueRow(before.due, object.id) });
       if (due !== null) operations.push({ kind: "replace", row: dueRow(due, object.id), properties: {} });
     }
     const kept = new Set(encoded?.spills.map(({ digest }) => digest));
     const obsolete = before?.spills.filter(({ digest }) => !kept.has(digest)) ?? [];
-    const oldIndex = before === null ? [] : indexKeys(before.object);
-    const newIndex = after === null ? [] : indexKeys(after);
+    const join = this.#joinAttributes.get(object.connector) ?? [];
+    const oldIndex = before === null ? [] : indexKeys(before.object, join);
+    const newIndex = after === null ? [] : indexKeys(after, join);
     return {
       partition,
       operations,
@@ -243,7 +300,9 @@ export class ConnectorSpaceStore {
       totals: totalsDelta(before?.object ?? null, after),
       spillRows: encoded?.spillRows ?? [],
       obsoleteRows: spillDeletions(obsolete),
-      indexRows: newIndex.filter((key) => !oldIndex.includes(key)).map((key) => ({ connector: object.connector, key, id: object.id })),
+      indexRows: newIndex
+        .filter((key) => !oldIndex.includes(key))
+        .map((key) => ({ connector: object.connector, key, id: object.id })),
       obsoleteIndexRows: oldIndex
         .filter((key) => !newIndex.includes(key))
         .map((key) => ({ connector: object.connector, key, id: object.id })),
@@ -308,7 +367,9 @@ export class ConnectorSpaceStore {
       return json === null ? null : JSON.parse(json);
     };
     const { properties } = row;
-    const [synchronized, pendingImport, pendingExport, escrow, unconfirmed, error] = await Promise.all(textNames.map(text));
+    const [synchronized, pendingImport, pendingExport, escrow, unconfirmed, error] = await Promise.all(
+      textNames.map(text),
+    );
     const optional = (name: string) => (properties[name] === undefined ? null : String(properties[name]));
     const absenceSince = optional("absentSince");
     return {
@@ -322,7 +383,8 @@ export class ConnectorSpaceStore {
         anchor: optional("anchor"),
         dn: String(properties.dn),
         synchronized: imageFromJson(synchronized),
-        pendingImport: pendingImport === null ? null : { ...pendingImport, image: imageFromJson(pendingImport.image) },
+        pendingImport:
+          pendingImport === null ? null : { ...pendingImport, image: imageFromJson(pendingImport.image) },
         pendingExport: exportFromJson(pendingExport),
         escrow: escrow === null ? null : { ...exportFromJson(escrow)!, runId: escrow.runId },
         unconfirmed: unconfirmedFromJson(unconfirmed),
@@ -333,12 +395,14 @@ export class ConnectorSpaceStore {
         absence:
           absenceSince === null
             ? null
-            : { kind: optional("absence") as NonNullable<ConnectorSpaceObject["absence"]>["kind"], since: absenceSince },
+            : {
+                kind: optional("absence") as NonNullable<ConnectorSpaceObject["absence"]>["kind"],
+                since: absenceSince,
+              },
         wantedBits: Object.fromEntries(
-          Object.entries(JSON.parse(optional("wantedBits") ?? "{}") as Record<string, string>).map(([name, bits]) => [
-            name,
-            BigInt(bits),
-          ]),
+          Object.entries(JSON.parse(optional("wantedBits") ?? "{}") as Record<string, string>).map(
+            ([name, bits]) => [name, BigInt(bits)],
+          ),
         ),
         error,
       }),
@@ -372,8 +436,14 @@ function indexPartition(connector: string, key: string): string {
 }
 
 /** The index finds what an id cannot say: provisioned objects by anchor, all objects of a DN directory by DN. */
-function indexKeys(object: ConnectorSpaceObject): string[] {
+function indexKeys(object: ConnectorSpaceObject, joinAttributes: readonly string[]): string[] {
   const keys: string[] = [];
+  if (object.metaverseId === null) {
+    const attributes = importedImage(object)?.attributes ?? {};
+    for (const name of joinAttributes) {
+      for (const value of valuesOf(attributes[name])) keys.push(`j|${indexHash(name, value)}`);
+    }
+  }
   if (object.anchor !== null && importedId(object.connector, object.anchor) !== object.id) {
     keys.push(`a|${indexHash("anchor", object.anchor, "exact")}`);
   }
@@ -391,7 +461,8 @@ function totalsDelta(before: ConnectorSpaceObject | null, after: ConnectorSpaceO
     if (object === null) return {};
     const totals: Record<string, number> = { objects: 1 };
     if (object.metaverseId !== null) totals.connectors = 1;
-    else totals[object.disconnector === "normal" ? "disconnectors" : `${object.disconnector}Disconnectors`] = 1;
+    else
+      totals[object.disconnector === "normal" ? "disconnectors" : `${object.disconnector}Disconnectors`] = 1;
     const pendingImport = markerOf(object, "import");
     if (pendingImport !== null) totals[`import.${pendingImport}`] = 1;
     const pendingExport = markerOf(object, "export");
@@ -419,7 +490,11 @@ function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<ty
     unconfirmed: json(unconfirmedToJson(object.unconfirmed)),
     error: json(object.error),
   });
-  const properties: Record<string, Property> = { ...texts.properties, objectType: object.objectType, dn: object.dn };
+  const properties: Record<string, Property> = {
+    ...texts.properties,
+    objectType: object.objectType,
+    dn: object.dn,
+  };
   if (object.anchor !== null) {
     properties.anchor = object.anchor;
     properties.anchorHash = anchorHash(object.anchor);
@@ -448,7 +523,9 @@ export function imageToJson(image: Image | null) {
   return image && { ...image, attributes: attributesToJson(image.attributes) };
 }
 
-function imageFromJson(json: { objectType: string; dn: string; attributes: Record<string, unknown> } | null): Image | null {
+function imageFromJson(
+  json: { objectType: string; dn: string; attributes: Record<string, unknown> } | null,
+): Image | null {
   return json && { ...json, attributes: attributesFromJson(json.attributes) };
 }
 
@@ -471,7 +548,12 @@ interface ExportJson {
   readonly change: PendingExport["change"];
   readonly newDn?: string;
   readonly reason: string;
-  readonly attributes: readonly { readonly name: string; readonly before?: unknown; readonly after?: unknown; readonly rule: string }[];
+  readonly attributes: readonly {
+    readonly name: string;
+    readonly before?: unknown;
+    readonly after?: unknown;
+    readonly rule: string;
+  }[];
 }
 
 function exportFromJson(json: ExportJson | null): PendingExport | null {

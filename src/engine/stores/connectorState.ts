@@ -49,17 +49,23 @@ export class ConnectorStateStore {
     const row = await this.#tables.get(tableNames.connectorState, partition, connector);
     if (row === undefined) return { state: empty, etag: undefined };
     const state: Record<string, unknown> = { ...empty };
-    for (const name of Object.keys(empty)) if (row.properties[name] !== undefined) state[name] = row.properties[name];
+    for (const name of Object.keys(empty))
+      if (row.properties[name] !== undefined) state[name] = row.properties[name];
     return { state: state as unknown as ConnectorState, etag: row.etag };
   }
 
   /** Changes the state by compare and swap; `change` sees the newest state and may be asked again. */
-  async update(connector: string, change: (state: ConnectorState) => ConnectorState): Promise<ConnectorState> {
+  async update(
+    connector: string,
+    change: (state: ConnectorState) => ConnectorState,
+  ): Promise<ConnectorState> {
     for (;;) {
       const { state, etag } = await this.#read(connector);
       const next = change(state);
       if (next === state) return state;
-      const properties = Object.fromEntries(Object.entries(next).filter(([, value]) => value !== null)) as Properties;
+      const properties = Object.fromEntries(
+        Object.entries(next).filter(([, value]) => value !== null),
+      ) as Properties;
       const operation: Operation =
         etag === undefined
           ? { kind: "insert", row: connector, properties }
@@ -74,16 +80,26 @@ export class ConnectorStateStore {
   }
 
   /** To be called before markers are written. */
-  async markDirty(connector: string, kind: "importShards" | "exportShards", shards: Iterable<string>): Promise<void> {
+  async markDirty(
+    connector: string,
+    kind: "importShards" | "exportShards",
+    shards: Iterable<string>,
+  ): Promise<void> {
     const wanted = [...new Set(shards)];
     await this.update(connector, (state) => {
       const missing = wanted.filter((shard) => !state[kind].includes(shard));
-      return missing.length === 0 ? state : { ...state, [kind]: [...state[kind], ...missing].sort().join("") };
+      return missing.length === 0
+        ? state
+        : { ...state, [kind]: [...state[kind], ...missing].sort().join("") };
     });
   }
 
   /** To be called when nobody can be writing such markers and these shards have been found without any. */
-  async markClean(connector: string, kind: "importShards" | "exportShards", shards: readonly string[]): Promise<void> {
+  async markClean(
+    connector: string,
+    kind: "importShards" | "exportShards",
+    shards: readonly string[],
+  ): Promise<void> {
     await this.update(connector, (state) => {
       const left = [...state[kind]].filter((shard) => !shards.includes(shard)).join("");
       return left === state[kind] ? state : { ...state, [kind]: left };

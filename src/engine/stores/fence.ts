@@ -137,7 +137,10 @@ export class FencedWriter {
         totals: addCounters(stored.fence.totals, counts.totals ?? {}),
       };
       try {
-        const etags = await this.#tables.transact(table, partition, [...operations, fenceOperation(fence, stored.etag)]);
+        const etags = await this.#tables.transact(table, partition, [
+          ...operations,
+          fenceOperation(fence, stored.etag),
+        ]);
         this.#fences.set(key, { fence, etag: etags.at(-1)! });
         return etags.slice(0, -1);
       } catch (error) {
@@ -160,7 +163,10 @@ export class FencedWriter {
     await this.#claim.verify();
     const { fence } = stored;
     if (fence.runId !== runId || fence.step !== step) {
-      return { fence: { ...fence, runId, step, epochs: { [shard]: epoch }, counters: {} }, etag: stored.etag };
+      return {
+        fence: { ...fence, runId, step, epochs: { [shard]: epoch }, counters: {} },
+        etag: stored.etag,
+      };
     }
     if ((fence.epochs[shard] ?? 0) > epoch) throw new LeaseLost(this.#claim);
     return { fence: { ...fence, epochs: { ...fence.epochs, [shard]: epoch } }, etag: stored.etag };

@@ -2,7 +2,15 @@ import pMap from "p-map";
 import { indexHash, shardOf } from "../core/identity.ts";
 import type { MetaverseObject, MetaverseValue } from "../core/model.ts";
 import { attributesToJson, type Value, valueFromJson, valuesOf } from "../core/values.ts";
-import { listRows, type Operation, prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
+import {
+  listRows,
+  type Operation,
+  prefixRange,
+  type Row,
+  rowsOf,
+  StoreError,
+  type Tables,
+} from "../ports/tables.ts";
 import type { FencedWriter } from "./fence.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked, decodeText, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
@@ -81,7 +89,9 @@ export class MetaverseStore {
     const byShard = Map.groupBy(new Set(ids), shardOf);
     await pMap(byShard, async ([shard, all]) => {
       for (const chunk of chunked(all, () => 1, operationsMax)) {
-        const operations = chunk.map((id): Operation => ({ kind: "replace", row: `w|${id}`, properties: {} }));
+        const operations = chunk.map(
+          (id): Operation => ({ kind: "replace", row: `w|${id}`, properties: {} }),
+        );
         await writer.transact(tableNames.metaverse, metaversePartition(shard), operations);
       }
     });
@@ -115,7 +125,11 @@ export class MetaverseStore {
    * Writes objects and their index rows: index first, so that a value that is there can always be found.
    * @throws StoreError "conflict"; LeaseLost.
    */
-  async write(writer: FencedWriter, writes: readonly MetaverseWrite[], indexed: IndexedAttributes): Promise<void> {
+  async write(
+    writer: FencedWriter,
+    writes: readonly MetaverseWrite[],
+    indexed: IndexedAttributes,
+  ): Promise<void> {
     const prepared = writes.map((write) => prepare(write, indexed));
     await this.#index(
       prepared.flatMap(({ newKeys }) => newKeys),
@@ -124,7 +138,11 @@ export class MetaverseStore {
     const byShard = Map.groupBy(prepared, ({ id }) => shardOf(id));
     await pMap(byShard, async ([shard, all]) => {
       const partition = metaversePartition(shard);
-      for (const chunk of chunked(all.flatMap(({ spillRows }) => spillRows), () => 1, 50)) {
+      for (const chunk of chunked(
+        all.flatMap(({ spillRows }) => spillRows),
+        () => 1,
+        50,
+      )) {
         await this.#tables.transact(tableNames.metaverse, partition, chunk);
       }
       const weight = ({ operations, bytes }: Prepared) =>
@@ -132,9 +150,14 @@ export class MetaverseStore {
       for (const chunk of chunked(all, weight, 1)) {
         const operations = chunk.flatMap((one) => one.operations);
         const totals = { objects: chunk.reduce((sum, one) => sum + one.added, 0) };
-        if (operations.length > 0) await writer.transact(tableNames.metaverse, partition, operations, { totals });
+        if (operations.length > 0)
+          await writer.transact(tableNames.metaverse, partition, operations, { totals });
       }
-      for (const chunk of chunked(all.flatMap(({ obsoleteRows }) => obsoleteRows), () => 1, 100)) {
+      for (const chunk of chunked(
+        all.flatMap(({ obsoleteRows }) => obsoleteRows),
+        () => 1,
+        100,
+      )) {
         await this.#tables.transact(tableNames.metaverse, partition, chunk);
       }
     });
@@ -219,7 +242,10 @@ function indexPartition(key: { readonly row: string }): string {
 function keysOf(object: MetaverseObject | undefined | null, indexed: IndexedAttributes): IndexKey[] {
   if (object === undefined || object === null || object.deleted) return [];
   return (indexed.get(object.objectType) ?? []).flatMap((attribute) =>
-    valuesOf(object.attributes[attribute]?.value).map((value) => ({ ...indexKey(attribute, value), id: object.id })),
+    valuesOf(object.attributes[attribute]?.value).map((value) => ({
+      ...indexKey(attribute, value),
+      id: object.id,
+    })),
   );
 }
 
@@ -228,10 +254,17 @@ function prepare({ before, after, id, work }: MetaverseWrite, indexed: IndexedAt
   const encoded =
     after === null
       ? null
-      : encodeTexts(id, { attributes: JSON.stringify(valuesToJson(after.attributes)), connectors: JSON.stringify(after.connectors) });
+      : encodeTexts(id, {
+          attributes: JSON.stringify(valuesToJson(after.attributes)),
+          connectors: JSON.stringify(after.connectors),
+        });
   const operations: Operation[] = [];
   if (after !== null && encoded !== null) {
-    const properties = { ...encoded.properties, objectType: after.objectType, ...(after.deleted ? { deleted: true } : {}) };
+    const properties = {
+      ...encoded.properties,
+      objectType: after.objectType,
+      ...(after.deleted ? { deleted: true } : {}),
+    };
     operations.push(
       before === null
         ? { kind: "insert", row, properties }
@@ -258,7 +291,9 @@ function prepare({ before, after, id, work }: MetaverseWrite, indexed: IndexedAt
 }
 
 function valuesToJson(attributes: MetaverseObject["attributes"]): Record<string, unknown> {
-  const plain = attributesToJson(Object.fromEntries(Object.entries(attributes).map(([name, { value }]) => [name, value])));
+  const plain = attributesToJson(
+    Object.fromEntries(Object.entries(attributes).map(([name, { value }]) => [name, value])),
+  );
   return Object.fromEntries(
     Object.entries(attributes).map(([name, { connector, rule, precedence, since }]) => [
       name,
@@ -267,11 +302,19 @@ function valuesToJson(attributes: MetaverseObject["attributes"]): Record<string,
   );
 }
 
-function valuesFromJson(json: Record<string, [unknown, string, string, number, string]>): Record<string, MetaverseValue> {
+function valuesFromJson(
+  json: Record<string, [unknown, string, string, number, string]>,
+): Record<string, MetaverseValue> {
   return Object.fromEntries(
     Object.entries(json).map(([name, [value, connector, rule, precedence, since]]) => [
       name,
-      { value: Array.isArray(value) ? value.map(valueFromJson) : valueFromJson(value), connector, rule, precedence, since },
+      {
+        value: Array.isArray(value) ? value.map(valueFromJson) : valueFromJson(value),
+        connector,
+        rule,
+        precedence,
+        since,
+      },
     ]),
   );
 }

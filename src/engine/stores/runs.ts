@@ -93,7 +93,10 @@ export class RunStore {
   }
 
   /** One page, newest first. */
-  async page(pageSize: number, continuation?: string): Promise<{ readonly runs: readonly Run[]; readonly continuation?: string }> {
+  async page(
+    pageSize: number,
+    continuation?: string,
+  ): Promise<{ readonly runs: readonly Run[]; readonly continuation?: string }> {
     const query = { partition, ...prefixRange("run|"), pageSize };
     const page = await this.#tables.query(tableNames.runs, query, continuation);
     const runs = page.rows.map(decodeRun);
@@ -261,7 +264,10 @@ export class CheckpointStore {
   /** The checkpoints of one step, in order of shard; or of a whole run. */
   async list(runId: string, step?: number): Promise<StoredCheckpoint[]> {
     const prefix = step === undefined ? "c|" : checkpointRow(step, "");
-    const rows = await listRows(this.#tables, tableNames.checkpoints, { partition: runId, ...prefixRange(prefix) });
+    const rows = await listRows(this.#tables, tableNames.checkpoints, {
+      partition: runId,
+      ...prefixRange(prefix),
+    });
     return Promise.all(rows.map((row) => this.#decode(row)));
   }
 
@@ -335,12 +341,20 @@ export class HistoryStore {
   }
 
   /** Keyed by object, so a replay overwrites its own. */
-  async addErrors(runId: string, step: number, errors: readonly { readonly object: string; readonly error: RunError }[]): Promise<void> {
+  async addErrors(
+    runId: string,
+    step: number,
+    errors: readonly { readonly object: string; readonly error: RunError }[],
+  ): Promise<void> {
     const prefix = `e|${String(step).padStart(3, "0")}|`;
     const rows = new Map(errors.map(({ object, error }) => [`${prefix}${object}`, error]));
     for (const chunk of chunked([...rows], () => 1, 50)) {
       const operations = chunk.map(
-        ([row, error]): Operation => ({ kind: "replace", row, properties: { error: JSON.stringify(shortened(error)) } }),
+        ([row, error]): Operation => ({
+          kind: "replace",
+          row,
+          properties: { error: JSON.stringify(shortened(error)) },
+        }),
       );
       await this.#tables.transact(tableNames.history, runId, operations);
     }
@@ -348,7 +362,11 @@ export class HistoryStore {
 
   async errors(runId: string, step: number, max: number): Promise<RunError[]> {
     const prefix = `e|${String(step).padStart(3, "0")}|`;
-    const page = await this.#tables.query(tableNames.history, { partition: runId, ...prefixRange(prefix), pageSize: max });
+    const page = await this.#tables.query(tableNames.history, {
+      partition: runId,
+      ...prefixRange(prefix),
+      pageSize: max,
+    });
     return page.rows.map(({ properties }) => JSON.parse(String(properties.error)));
   }
 }
@@ -356,5 +374,7 @@ export class HistoryStore {
 const messageMax = 4000;
 
 function shortened(error: RunError): RunError {
-  return error.message.length <= messageMax ? error : { ...error, message: `${error.message.slice(0, messageMax)}…` };
+  return error.message.length <= messageMax
+    ? error
+    : { ...error, message: `${error.message.slice(0, messageMax)}…` };
 }

@@ -1,5 +1,12 @@
 import { createHash } from "node:crypto";
-import { type Operation, type Properties, prefixRange, type Row, rowsOf, type Tables } from "../ports/tables.ts";
+import {
+  type Operation,
+  type Properties,
+  prefixRange,
+  type Row,
+  rowsOf,
+  type Tables,
+} from "../ports/tables.ts";
 
 /**
  * Long texts in a row. A property takes 32,768 UTF-16 units and a row 1 MiB, so a text above `inlineMax` lies in
@@ -64,14 +71,22 @@ export function spillDeletions(spills: readonly Spill[]): Operation[] {
 }
 
 /** The text of a property, read from its spill rows where it has them; null when absent. */
-export async function decodeText(tables: Tables, table: string, row: Row, name: string): Promise<string | null> {
+export async function decodeText(
+  tables: Tables,
+  table: string,
+  row: Row,
+  name: string,
+): Promise<string | null> {
   const inline = row.properties[name];
   if (inline !== undefined) return String(inline);
   const [spill] = spillsOf(row, [name]);
   if (spill === undefined) return null;
   let text = "";
   let parts = 0;
-  for await (const part of rowsOf(tables, table, { partition: row.partition, ...prefixRange(`s|${spill.digest}|`) })) {
+  for await (const part of rowsOf(tables, table, {
+    partition: row.partition,
+    ...prefixRange(`s|${spill.digest}|`),
+  })) {
     text += String(part.properties.text);
     parts++;
   }

@@ -94,7 +94,11 @@ export class MemoryTables implements Tables {
     return { rows };
   }
 
-  async transact(table: string, partition: string, operations: readonly Operation[]): Promise<readonly string[]> {
+  async transact(
+    table: string,
+    partition: string,
+    operations: readonly Operation[],
+  ): Promise<readonly string[]> {
     assertWithinLimits(operations);
     const { rows } = this.#partition(table, partition);
     for (const operation of operations) {

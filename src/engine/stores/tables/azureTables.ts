@@ -1,5 +1,5 @@
 import type { TokenCredential } from "@azure/core-auth";
-import { RestError, TableClient, type TransactionAction, odata } from "@azure/data-tables";
+import { odata, RestError, TableClient, type TransactionAction } from "@azure/data-tables";
 import {
   type Operation,
   type Properties,
@@ -78,7 +78,11 @@ export class AzureTables implements Tables {
     return page.continuationToken === undefined ? { rows } : { rows, continuation: page.continuationToken };
   }
 
-  async transact(table: string, partition: string, operations: readonly Operation[]): Promise<readonly string[]> {
+  async transact(
+    table: string,
+    partition: string,
+    operations: readonly Operation[],
+  ): Promise<readonly string[]> {
     assertWithinLimits(operations);
     const client = await this.#client(table);
     if (operations.length === 0) return [];
@@ -144,7 +148,8 @@ function storeError(error: unknown): unknown {
   if (status === 412 || status === 409 || status === 404) {
     return new StoreError("conflict", `The row has changed (${status} ${code}).`, { cause: error });
   }
-  if (status === 413) return new StoreError("too-large", `Table Storage refused the size (${code}).`, { cause: error });
+  if (status === 413)
+    return new StoreError("too-large", `Table Storage refused the size (${code}).`, { cause: error });
   if (status === 401 || status === 403) {
     return new StoreError(
       "access-denied",

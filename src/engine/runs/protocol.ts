@@ -1,0 +1,632 @@
+import type { Bus, StepMessage, StepQueue } from "../ports/bus.ts";
+import { ConnectorError } from "../ports/connector.ts";
+import type { Tables } from "../ports/tables.ts";
+import { StoreError } from "../ports/tables.ts";
+import { addCounters, type Counters, FencedWriter, LeaseLost } from "../stores/fence.ts";
+import {
+  type CheckpointStore,
+  type HistoryStore,
+  newRunId,
+  type Occupancy,
+  type Run,
+  type RunError,
+  RunInTheWay,
+  type RunStore,
+  type StepRecord,
+  type StepType,
+  type StoredCheckpoint,
+  type StoredRun,
+  type Trigger,
+} from "../stores/runs.ts";
+import { type Clock, Lease } from "./lease.ts";
+
+/** All times in milliseconds. */
+export interface Timings {
+  /** How long a function works before it hands over to a successor. */
+  readonly budgetMs: number;
+  readonly leaseMs: number;
+  /** A lease is taken over only this long after it ran out: clocks differ, and a frozen worker may thaw. */
+  readonly takeoverMs: number;
+  /** Waits before the same work is tried again because the world failed; after the last one the step ends. */
+  readonly retryDelaysMs: readonly number[];
+  /** How long a message may be missing before the watchdog sends it again. */
+  readonly watchdogMs: number;
+}
+
+export const defaultTimings: Timings = {
+  budgetMs: 120_000,
+  leaseMs: 60_000,
+  takeoverMs: 30_000,
+  retryDelaysMs: [15_000, 45_000],
+  watchdogMs: 60_000,
+};
+
+/** What a handler does its work with, for one time slice of one shard. */
+export interface Slice {
+  readonly run: Run;
+  readonly step: StepRecord;
+  readonly shard: string;
+  /** Where the last slice, or the last `save`, left off; null at the start. */
+  readonly cursor: string | null;
+  readonly writer: FencedWriter;
+  readonly lease: Lease;
+  /** True when the budget is used up: return `continue` at the next good place. */
+  readonly overBudget: () => boolean;
+  /**
+   * Moves the cursor inside the slice, so that a crash repeats little, and renews the lease.
+   * `statistics` are what was counted since the last `save` and stands in no fence row.
+   * @throws StopRequested when somebody has asked for the run to stop.
+   */
+  save(cursor: string, statistics?: Counters): Promise<void>;
+  /** Puts objects' errors into the run history. */
+  report(errors: readonly { readonly object: string; readonly error: RunError }[]): Promise<void>;
+  log(message: string): void;
+}
+
+export type SliceOutcome =
+  | { readonly kind: "continue"; readonly cursor: string; readonly statistics?: Counters }
+  | {
+      readonly kind: "done";
+      readonly statistics?: Counters;
+      /** One of MIM's statuses. */
+      readonly status: string;
+      readonly detail?: string;
+      /** Only of the first shard: the shards of a second phase, each with a message of its own. */
+      readonly nextShards?: readonly string[];
+      /** Nothing was written, so no partition needs to be asked for counters. */
+      readonly idle?: boolean;
+    };
+
+export interface StepHandler {
+  work(slice: Slice): Promise<SliceOutcome>;
+  /** What the step has counted in its partitions so far. */
+  counted(run: Run, step: StepRecord): Promise<Counters>;
+  /** Called when all shards are done, before the run moves on; after a crash it is called again. */
+  finish?(run: Run, step: StepRecord): Promise<void>;
+}
+
+/** Somebody asked for the run to be stopped; thrown at a checkpoint. */
+export class StopRequested extends Error {
+  constructor() {
+    super("The run was asked to stop.");
+    this.name = "StopRequested";
+  }
+}
+
+/** Ends the step, and with it the run, with a status that says why. */
+export class StepStopped extends Error {
+  readonly status: string;
+
+  constructor(status: string, detail: string) {
+    super(detail);
+    this.name = "StepStopped";
+    this.status = status;
+  }
+}
+
+export interface StartRequest {
+  readonly cycle: string | null;
+  readonly steps: readonly {
+    readonly connector: string;
+    readonly profile: string;
+    readonly type: StepType;
+  }[];
+  readonly trigger: Trigger;
+  readonly startedBy?: string;
+  readonly rulesVersion: string;
+}
+
+export interface ProtocolParts {
+  readonly tables: Tables;
+  readonly runs: RunStore;
+  readonly checkpoints: CheckpointStore;
+  readonly history: HistoryStore;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  /** Hex digits for run ids and lease owners. */
+  randomHex(digits: number): string;
+  readonly timings: Timings;
+  readonly handlers: Readonly<Record<StepType, StepHandler>>;
+  /** Starts the cycle that had to wait for a run to end. */
+  startQueued(cycle: string): Promise<void>;
+  log(message: string): void;
+}
+
+const firstShard = "main";
+
+/** After these the next step is run (SEMANTICS H4); after any other status the run ends. */
+const goesOn = new Set([
+  "success",
+  "completed-no-objects",
+  "completed-warnings",
+  "completed-sync-errors",
+  "completed-export-errors",
+  "completed-transient-objects",
+]);
+
+export function queueOf(type: StepType): StepQueue {
+  if (type === "export") return "export-steps";
+  return type === "fullSync" || type === "deltaSync" ? "sync-steps" : "import-steps";
+}
+
+/**
+ * The run protocol (DESIGN section 3): what any message, however late or often it comes, makes the engine do.
+ *
+ *   start ─► checkpoint rows, run row ─► message seq 0 ─► lease ─► work ─► checkpoint seq 1 ─► message seq 1 ─► …
+ *                                                                             last shard done ─► next step, or end
+ *
+ * State moves in the tables first and a message follows; whoever dies between the two leaves a message behind that
+ * finds `row.seq = seq + 1` and sends the successor again.
+ */
+export class RunProtocol {
+  readonly #parts: ProtocolParts;
+
+  constructor(parts: ProtocolParts) {
+    this.#parts = parts;
+  }
+
+  /** @throws RunInTheWay */
+  async start(request: StartRequest): Promise<Run> {
+    const { clock, runs, checkpoints } = this.#parts;
+    const now = new Date(clock.now());
+    const run: Run = {
+      id: newRunId(now, this.#parts.randomHex(6)),
+      trigger: request.trigger,
+      startedBy: request.startedBy ?? null,
+      cycle: request.cycle,
+      status: "in-progress",
+      startedAt: now.toISOString(),
+      endedAt: null,
+      currentStep: 0,
+      steps: request.steps.map((step, index) => ({
+        ...step,
+        number: index + 1,
+        status: index === 0 ? "in-progress" : "waiting",
+        startedAt: index === 0 ? now.toISOString() : null,
+        endedAt: null,
+        statistics: {},
+        detail: null,
+      })),
+      rulesVersion: request.rulesVersion,
+      stopRequested: false,
+    };
+    const occupancy: Occupancy = {
+      runId: run.id,
+      connectors: [...new Set(request.steps.map(({ connector }) => connector))],
+      exclusive: request.steps.some(({ type }) => queueOf(type) === "sync-steps"),
+    };
+    await runs.create(run, occupancy);
+    await checkpoints.createMissing(run.id, 0, [firstShard], clock.now());
+    await this.#send(run, 0, firstShard, 0, 0);
+    return run;
+  }
+
+  /** The timer's start: when another run is in the way, the cycle waits for it, at most one of them. */
+  async startOrQueue(request: StartRequest & { readonly cycle: string }): Promise<Run | null> {
+    try {
+      return await this.start(request);
+    } catch (error) {
+      if (!(error instanceof RunInTheWay)) throw error;
+      await this.#parts.runs.queueCycle(request.cycle);
+      return null;
+    }
+  }
+
+  /** Asks a run to stop at its next checkpoint. @returns the run, undefined when there is none. */
+  async requestStop(runId: string): Promise<Run | undefined> {
+    const stored = await this.#changeRun(runId, (run) =>
+      run.stopRequested ? run : { ...run, stopRequested: true },
+    );
+    return stored?.run;
+  }
+
+  /** One message of a queue. @returns what happened, for the log. Throws only what the platform should redeliver. */
+  async receive(message: StepMessage): Promise<string> {
+    const { runs, checkpoints } = this.#parts;
+    const stored = await runs.get(message.runId);
+    if (stored === undefined) return "no such run: the tables are older than the queue";
+    const { run } = stored;
+    if (run.endedAt !== null) return "the run has ended";
+    const row = await checkpoints.get(message);
+    if (row === undefined || row.checkpoint.seq < message.seq) {
+      await this.#endRun(
+        run.id,
+        "stopped-server",
+        "The tables are older than the queue: they were restored or emptied.",
+      );
+      return "the tables are older than the queue";
+    }
+    const { checkpoint } = row;
+    if (checkpoint.seq > message.seq + 1) return "stale";
+    if (checkpoint.seq === message.seq + 1) {
+      // The work is committed, but whoever did it may have died before the successor was sent.
+      if (checkpoint.state === "done") await this.#advance(run.id, message.step);
+      else
+        await this.#send(
+          run,
+          message.step,
+          message.shard,
+          checkpoint.seq,
+          checkpoint.attempt,
+          checkpoint.notBefore,
+        );
+      return "done before; successor sent again";
+    }
+    if (message.step !== run.currentStep) return "stale";
+    if (message.attempt < checkpoint.attempt) {
+      // A later attempt was decided, but may never have been sent.
+      await this.#send(
+        run,
+        message.step,
+        message.shard,
+        checkpoint.seq,
+        checkpoint.attempt,
+        checkpoint.notBefore,
+      );
+      return "a later attempt is on its way";
+    }
+    if (run.stopRequested) {
+      await this.#endRun(run.id, "stopped-user", "Stopped by request.");
+      return "stopped by request";
+    }
+    const now = this.#parts.clock.now();
+    const heldUntil =
+      checkpoint.leaseOwner === null ? 0 : checkpoint.leaseUntil + this.#parts.timings.takeoverMs;
+    const earliest = Math.max(checkpoint.notBefore, heldUntil);
+    if (earliest > now) {
+      await this.#postpone(run, row, earliest);
+      return heldUntil > now ? "the lease is held; scheduled for its end" : "too early; scheduled";
+    }
+    return this.#work(run, row);
+  }
+
+  async #work(run: Run, row: StoredCheckpoint): Promise<string> {
+    const { checkpoints, clock, timings, handlers, tables, history } = this.#parts;
+    let lease: Lease;
+    try {
+      lease = await Lease.take(checkpoints, clock, timings.leaseMs, row, this.#parts.randomHex(12));
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      const again = await checkpoints.get(row.key);
+      if (
+        again !== undefined &&
+        again.checkpoint.seq === row.checkpoint.seq &&
+        again.checkpoint.state === "ready"
+      ) {
+        await this.#postpone(run, again, again.checkpoint.leaseUntil + timings.takeoverMs);
+      }
+      return "somebody else has taken the lease";
+    }
+    const step = run.steps[row.key.step]!;
+    const handler = handlers[step.type];
+    const startedAt = clock.now();
+    const heartbeat = setInterval(() => {
+      lease.save({}).catch(() => undefined); // a failed renewal shows in the lease itself, which every write asks
+    }, timings.leaseMs / 3);
+    heartbeat.unref();
+    let statistics = row.checkpoint.statistics;
+    try {
+      const outcome = await handler.work({
+        run,
+        step,
+        shard: row.key.shard,
+        cursor: row.checkpoint.cursor,
+        writer: new FencedWriter(tables, lease),
+        lease,
+        overBudget: () => clock.now() - startedAt >= timings.budgetMs,
+        save: async (cursor, counted = {}) => {
+          statistics = addCounters(statistics, counted);
+          await lease.save({ cursor, statistics, failures: 0, lastError: null });
+          const now = await this.#parts.runs.get(run.id);
+          if (now === undefined || now.run.stopRequested || now.run.endedAt !== null)
+            throw new StopRequested();
+        },
+        report: (errors) => history.addErrors(run.id, row.key.step, errors),
+        log: (message) => this.#parts.log(`${step.connector} ${step.profile}: ${message}`),
+      });
+      statistics = addCounters(statistics, outcome.statistics ?? {});
+      const seq = row.checkpoint.seq + 1;
+      const moved = { seq, attempt: 0, notBefore: 0, statistics, failures: 0, lastError: null };
+      if (outcome.kind === "continue") {
+        await lease.release({ ...moved, cursor: outcome.cursor });
+        await this.#send(run, row.key.step, row.key.shard, seq, 0);
+        return "continues";
+      }
+      await lease.release({
+        ...moved,
+        state: "done",
+        cursor: outcome.idle ? "idle" : null,
+        status: outcome.status,
+        detail: outcome.detail ?? null,
+        nextShards: outcome.nextShards ?? null,
+      });
+      await this.#advance(run.id, row.key.step);
+      return `done: ${outcome.status}`;
+    } catch (error) {
+      return await this.#failed(error, run, lease);
+    } finally {
+      clearInterval(heartbeat);
+    }
+  }
+
+  /** The reaction to each kind of failure; a bug is thrown on, so that the message ends in the dead letters. */
+  async #failed(error: unknown, run: Run, lease: Lease): Promise<string> {
+    if (error instanceof LeaseLost) return error.message;
+    if (error instanceof StopRequested) {
+      await lease.release({});
+      await this.#endRun(run.id, "stopped-user", "Stopped by request.");
+      return "stopped by request";
+    }
+    if (error instanceof StepStopped) {
+      await lease.release({});
+      await this.#endRun(run.id, error.status, error.message);
+      return error.status;
+    }
+    const world = worldFailure(error, lease.checkpoint.cursor === null);
+    const message = error instanceof Error ? error.message : String(error);
+    if (world === null) {
+      await lease.release({ lastError: message });
+      throw error;
+    }
+    const { retryDelaysMs } = this.#parts.timings;
+    const { failures, attempt, seq } = lease.checkpoint;
+    const delay = world.retry ? retryDelaysMs[failures] : undefined;
+    if (delay === undefined) {
+      await lease.release({ failures: failures + 1, lastError: message });
+      await this.#endRun(run.id, world.status, message);
+      return world.status;
+    }
+    const notBefore = this.#parts.clock.now() + Math.max(delay, world.retryAfterMs ?? 0);
+    await lease.release({ failures: failures + 1, lastError: message, attempt: attempt + 1, notBefore });
+    await this.#send(run, lease.step, lease.shard, seq, attempt + 1, notBefore);
+    return `${message} Tried again later.`;
+  }
+
+  /** Raises the attempt in the row first; otherwise duplicate detection would swallow the message. */
+  async #postpone(run: Run, row: StoredCheckpoint, at: number): Promise<void> {
+    const { step, shard } = row.key;
+    const attempt = row.checkpoint.attempt + 1;
+    try {
+      await this.#parts.checkpoints.update(row, { ...row.checkpoint, attempt, notBefore: at });
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      // The row has moved meanwhile: the same question again, asked of its new state.
+      const now = await this.#parts.checkpoints.get(row.key);
+      if (
+        now !== undefined &&
+        now.checkpoint.seq === row.checkpoint.seq &&
+        now.checkpoint.state === "ready"
+      ) {
+        return this.#postpone(run, now, at);
+      }
+      return;
+    }
+    await this.#send(run, step, shard, row.checkpoint.seq, attempt, at);
+  }
+
+  /** Called whenever a shard of a step is found done: the second phase, the next step, or the end of the run. */
+  async #advance(runId: string, step: number): Promise<void> {
+    const { runs, checkpoints, clock, handlers } = this.#parts;
+    for (;;) {
+      const stored = await runs.get(runId);
+      if (stored === undefined || stored.run.endedAt !== null) return;
+      const { run } = stored;
+      if (run.currentStep === step + 1) return this.#sendUnstarted(run, step + 1);
+      if (run.currentStep !== step) return;
+      const rows = await checkpoints.list(runId, step);
+      const second =
+        rows.find(({ checkpoint }) => checkpoint.nextShards !== null)?.checkpoint.nextShards ?? [];
+      if (second.some((shard) => !rows.some(({ key }) => key.shard === shard))) {
+        await checkpoints.createMissing(runId, step, second, clock.now());
+        return this.#sendUnstarted(run, step);
+      }
+      if (rows.some(({ checkpoint }) => checkpoint.state !== "done")) return this.#sendUnstarted(run, step);
+
+      const record = run.steps[step]!;
+      const idle = rows.every(({ checkpoint }) => checkpoint.cursor === "idle");
+      const inPartitions = idle ? {} : await handlers[record.type].counted(run, record);
+      if (!idle) await handlers[record.type].finish?.(run, record);
+      const statuses = rows.map(({ checkpoint }) => checkpoint.status ?? "success");
+      const status =
+        statuses.find((one) => !goesOn.has(one)) ?? statuses.find((one) => one !== "success") ?? "success";
+      const ended: StepRecord = {
+        ...record,
+        status,
+        endedAt: new Date(clock.now()).toISOString(),
+        statistics: addCounters(inPartitions, ...rows.map(({ checkpoint }) => checkpoint.statistics)),
+        detail: rows.find(({ checkpoint }) => checkpoint.detail !== null)?.checkpoint.detail ?? null,
+      };
+      const steps = run.steps.with(step, ended);
+      const last = step === run.steps.length - 1;
+      try {
+        if (last || !goesOn.has(status)) {
+          await this.#end(stored, { ...run, steps });
+          return;
+        }
+        await checkpoints.createMissing(runId, step + 1, [firstShard], clock.now());
+        const next = {
+          ...steps[step + 1]!,
+          status: "in-progress",
+          startedAt: new Date(clock.now()).toISOString(),
+        };
+        const moved = { ...run, currentStep: step + 1, steps: steps.with(step + 1, next) };
+        await runs.update(stored, moved);
+        return await this.#sendUnstarted(moved, step + 1);
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  /** Sends the messages of the shards that nobody has begun; sending one twice is harmless. */
+  async #sendUnstarted(run: Run, step: number): Promise<void> {
+    for (const { key, checkpoint } of await this.#parts.checkpoints.list(run.id, step)) {
+      const { seq, attempt, notBefore, state, epoch } = checkpoint;
+      if (state === "ready" && seq === 0 && epoch === 0) {
+        await this.#send(run, step, key.shard, seq, attempt, notBefore);
+      }
+    }
+  }
+
+  /** Ends a run now, whatever its shards are doing: their next write or save finds it ended. */
+  async #endRun(runId: string, status: string, detail: string): Promise<void> {
+    for (;;) {
+      const stored = await this.#parts.runs.get(runId);
+      if (stored === undefined || stored.run.endedAt !== null) return;
+      const { run } = stored;
+      const record = run.steps[run.currentStep]!;
+      const rows = await this.#parts.checkpoints.list(runId, run.currentStep);
+      const counted = await this.#parts.handlers[record.type].counted(run, record);
+      const ended: StepRecord = {
+        ...record,
+        status,
+        detail,
+        endedAt: new Date(this.#parts.clock.now()).toISOString(),
+        statistics: addCounters(counted, ...rows.map(({ checkpoint }) => checkpoint.statistics)),
+      };
+      try {
+        return await this.#end(stored, { ...run, steps: run.steps.with(run.currentStep, ended) });
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  async #end(stored: StoredRun, run: Run): Promise<void> {
+    const statuses = run.steps.map(({ status }) => status).filter((status) => status !== "waiting");
+    const status =
+      statuses.find((one) => !goesOn.has(one)) ?? statuses.find((one) => one !== "success") ?? "success";
+    const endedAt = new Date(this.#parts.clock.now()).toISOString();
+    const steps = run.steps.map((step) =>
+      step.status === "waiting" ? { ...step, status: "not-run" } : step,
+    );
+    const { queuedCycle } = await this.#parts.runs.end(stored, { ...run, status, endedAt, steps });
+    if (queuedCycle !== null) await this.#parts.startQueued(queuedCycle);
+  }
+
+  /** The timer that keeps any chain from hanging silently: it sends again what should have been worked on long ago. */
+  async watch(): Promise<readonly string[]> {
+    const { runs, checkpoints, clock, timings } = this.#parts;
+    const woken: string[] = [];
+    for (const runId of await runs.openIds()) {
+      const stored = await runs.get(runId);
+      if (stored === undefined || stored.run.endedAt !== null) continue;
+      const { run } = stored;
+      const rows = await checkpoints.list(runId, run.currentStep);
+      if (rows.length > 0 && rows.every(({ checkpoint }) => checkpoint.state === "done")) {
+        await this.#advance(runId, run.currentStep);
+        continue;
+      }
+      if (rows.length === 0 && run.currentStep === 0) {
+        // Created, never started.
+        await checkpoints.createMissing(runId, 0, [firstShard], clock.now());
+        await this.#sendUnstarted(run, 0);
+        continue;
+      }
+      if (rows.length === 0) {
+        await this.#endRun(
+          runId,
+          "stopped-server",
+          "The checkpoints of the run are gone: the tables were restored.",
+        );
+        continue;
+      }
+      for (const row of rows) {
+        const { state, leaseOwner, leaseUntil, notBefore, updatedAt } = row.checkpoint;
+        if (state === "done") continue;
+        const since = Math.max(
+          updatedAt,
+          notBefore,
+          leaseOwner === null ? 0 : leaseUntil + timings.takeoverMs,
+        );
+        if (clock.now() - since < timings.watchdogMs) continue;
+        await this.#postpone(run, row, clock.now());
+        woken.push(`${runId} step ${run.currentStep + 1} ${row.key.shard}`);
+      }
+    }
+    return woken;
+  }
+
+  /**
+   * A message that was delivered too often. The run ends only if it is the current one, nobody is at work, and it
+   * is not merely early; a dead duplicate never kills a healthy run.
+   */
+  async receiveDeadLetter(message: StepMessage, reason: string): Promise<string> {
+    const stored = await this.#parts.runs.get(message.runId);
+    if (stored === undefined || stored.run.endedAt !== null) return "the run has ended";
+    const row = await this.#parts.checkpoints.get(message);
+    if (row === undefined || message.step !== stored.run.currentStep) return "stale";
+    const { checkpoint } = row;
+    const now = this.#parts.clock.now();
+    const current =
+      checkpoint.seq === message.seq &&
+      checkpoint.attempt === message.attempt &&
+      checkpoint.state === "ready";
+    const held =
+      checkpoint.leaseOwner !== null && checkpoint.leaseUntil + this.#parts.timings.takeoverMs > now;
+    if (!current || held || checkpoint.notBefore > now) return "stale";
+    const detail = checkpoint.lastError ?? `The message could not be worked on (${reason}).`;
+    await this.#endRun(message.runId, "stopped-unexpected-error", detail);
+    return "the run was ended";
+  }
+
+  async #changeRun(runId: string, change: (run: Run) => Run): Promise<StoredRun | undefined> {
+    for (;;) {
+      const stored = await this.#parts.runs.get(runId);
+      if (stored === undefined || stored.run.endedAt !== null) return stored;
+      const changed = change(stored.run);
+      if (changed === stored.run) return stored;
+      try {
+        return await this.#parts.runs.update(stored, changed);
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  async #send(
+    run: Run,
+    step: number,
+    shard: string,
+    seq: number,
+    attempt: number,
+    notBefore = 0,
+  ): Promise<void> {
+    const message = { runId: run.id, step, shard, seq, attempt };
+    const at = notBefore > this.#parts.clock.now() ? new Date(notBefore) : undefined;
+    await this.#parts.bus.send(queueOf(run.steps[step]!.type), message, at);
+  }
+}
+
+interface WorldFailure {
+  readonly status: string;
+  readonly retry: boolean;
+  readonly retryAfterMs?: number;
+}
+
+/** How a failure of the world ends the step if it lasts; null for a bug. `atStart`: nothing has been done yet. */
+function worldFailure(error: unknown, atStart: boolean): WorldFailure | null {
+  if (error instanceof ConnectorError) {
+    switch (error.kind) {
+      case "unreachable":
+      case "throttled":
+        return {
+          status: atStart ? "no-start-connection" : "stopped-connectivity",
+          retry: true,
+          ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
+        };
+      case "access-denied":
+        return { status: "no-start-credentials", retry: true };
+      case "permission-denied":
+        return { status: "stopped-permission", retry: false };
+      case "configuration":
+        return { status: "no-start-bad-ma-configuration", retry: false };
+      case "watermark-expired":
+        return { status: "stopped-connectivity", retry: true };
+    }
+  }
+  if (error instanceof StoreError && (error.kind === "unreachable" || error.kind === "conflict")) {
+    return { status: "stopped-server", retry: true };
+  }
+  return null;
+}
