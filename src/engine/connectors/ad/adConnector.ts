@@ -1,16 +1,17 @@
 import { createHash } from "node:crypto";
 import { dnKey, isUnder } from "../../core/values.ts";
-import type {
-  AbsenceVerdict,
-  Connector,
-  ConnectorCapabilities,
-  ConnectorContext,
-  ConnectorDefinition,
-  ExportChange,
-  ExportResult,
-  ImportPage,
-  ImportStart,
-  ObjectTypeSchema,
+import {
+  type AbsenceVerdict,
+  type Connector,
+  type ConnectorCapabilities,
+  type ConnectorContext,
+  type ConnectorDefinition,
+  ConnectorError,
+  type ExportChange,
+  type ExportResult,
+  type ImportPage,
+  type ImportStart,
+  type ObjectTypeSchema,
 } from "../../ports/connector.ts";
 import { AdClient, domainScope } from "./adClient.ts";
 import {
@@ -156,7 +157,17 @@ export class AdConnector implements Connector {
       if (type === undefined || !isInScope(entry.dn, this.#containers)) {
         return { kind: "movedOutOfScope", dn: entry.dn };
       }
-      return { kind: "present", image: toImage(type, entry) };
+      try {
+        return { kind: "present", image: toImage(type, entry) };
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error;
+        // It is there, so it must not be taken for gone; without its values there is no verdict to give.
+        throw new ConnectorError(
+          "configuration",
+          `${entry.dn}: ${error.message}. Correct the value in the directory, or leave the attribute out of the connector.`,
+          { cause: error },
+        );
+      }
     });
   }
 

@@ -302,10 +302,31 @@ async function update(scope: ExportScope, type: AdObjectType, change: ExportChan
 }
 
 /**
+ * Attributes that the account manager of a domain controller owns. It knows only their replacement for certain, and
+ * takes one value of those that the schema calls multi-valued. [MS-SAMR] 3.1.1.3 to 3.1.1.8
+ */
+const replacedAttributes: ReadonlySet<string> = new Set([
+  "accountexpires",
+  "comment",
+  "description",
+  "homedirectory",
+  "homedrive",
+  "logonhours",
+  "primarygroupid",
+  "profilepath",
+  "pwdlastset",
+  "samaccountname",
+  "scriptpath",
+  "useraccountcontrol",
+  "userworkstations",
+]);
+
+/**
  * What is missing for `change`, as exact deltas:
  *
  *   the present value is the wanted one ──► nothing
- *   one value ──► delete what is there, add what is wanted: refused if it changes in between
+ *   one value ──► delete what is there, add what is wanted: refused if it changes in between. Where the directory
+ *                 takes a replacement only, the look just before has to do
  *   several values ──► add and delete the values that differ; what others did meanwhile stays
  *   neither the known nor the wanted value is there ──► stale: somebody else wrote, and the import has not seen it
  */
@@ -322,7 +343,8 @@ export function attributeDelta(
     return [{ operation: "replace", name, values: [encodePassword(password)] }];
   }
   if (isNameOrPassword(type, attribute)) return []; // the rename sets it
-  if (attribute.multiValued) return valuesDelta(attribute, name, before, after, present);
+  const replaced = replacedAttributes.has(name.toLowerCase());
+  if (attribute.multiValued && !replaced) return valuesDelta(attribute, name, before, after, present);
 
   const value = decodeAttribute(attribute, present);
   // An exact comparison: a change of case alone is wanted too.
@@ -331,6 +353,7 @@ export function attributeDelta(
     return "stale";
   }
   const added = encodeAttribute(attribute, after);
+  if (replaced && added.length > 0) return [{ operation: "replace", name, values: added }];
   const changes: RawChange[] = [];
   if (present.length > 0) changes.push({ operation: "delete", name, values: present });
   if (added.length > 0) changes.push({ operation: "add", name, values: added });

@@ -1,0 +1,241 @@
+/** An Active Directory (Samba or the directory sandbox) under test, with its administrator on a client of his own. */
+
+import { randomInt } from "node:crypto";
+import { Attribute, Change, Client, Control } from "ldapts";
+import { createAuthority } from "../../sandbox/graph/certificates.ts";
+import { AdConnector } from "../../src/engine/connectors/ad/adConnector.ts";
+import { adSettingsSchema } from "../../src/engine/connectors/ad/settings.ts";
+import { guidText } from "../../src/engine/connectors/ad/values.ts";
+import type { ConnectorDefinition, Cursor } from "../../src/engine/ports/connector.ts";
+import type { ConformanceTarget, Flaw, NewAccount } from "../conformance/connector.ts";
+
+export interface DirectoryUnderTest {
+  readonly url: string;
+  readonly caFile: string;
+  readonly serverName: string;
+  readonly baseDn: string;
+  readonly guestOu: string;
+  readonly adminDn: string;
+  readonly adminPassword: string;
+  readonly bindDn: string;
+  readonly bindPassword: string;
+}
+
+export const guestDefinition: ConnectorDefinition = {
+  name: "ADMA",
+  objectTypes: [
+    {
+      name: "user",
+      attributes: [
+        "adminDescription",
+        "cn",
+        "displayName",
+        "employeeType",
+        "givenName",
+        "mail",
+        "objectGUID",
+        "objectSid",
+        "otherMailbox",
+        "sAMAccountName",
+        "sn",
+        "unicodePwd",
+        "userAccountControl",
+        "userPrincipalName",
+        "whenCreated",
+      ],
+    },
+  ],
+};
+
+/** Settings of a connector, with `changes` in place of the right ones. */
+export function adSettings(directory: DirectoryUnderTest, changes: Record<string, unknown> = {}) {
+  return adSettingsSchema.parse({
+    url: directory.url,
+    bindDn: directory.bindDn,
+    bindPassword: directory.bindPassword,
+    caCertificate: directory.caFile,
+    serverName: directory.serverName,
+    baseDn: directory.baseDn,
+    containers: [directory.guestOu],
+    operationTimeoutMs: 10_000,
+    ...changes,
+  });
+}
+
+class ShowDeleted extends Control {
+  constructor() {
+    super("1.2.840.113556.1.4.417", { critical: true });
+  }
+}
+
+/** The administrator, who works with a client of his own: ldapts as it comes. */
+export class Administrator {
+  readonly #client: Client;
+  readonly #directory: DirectoryUnderTest;
+
+  private constructor(client: Client, directory: DirectoryUnderTest) {
+    this.#client = client;
+    this.#directory = directory;
+  }
+
+  static async logOn(directory: DirectoryUnderTest, ca: string): Promise<Administrator> {
+    const client = new Client({
+      url: directory.url,
+      tlsOptions: { ca, servername: directory.serverName },
+      timeout: 30_000,
+    });
+    await client.bind(directory.adminDn, directory.adminPassword);
+    return new Administrator(client, directory);
+  }
+
+  /** A user without a password. @returns its anchor. */
+  async addUser(dn: string, attributes: Readonly<Record<string, string>>): Promise<string> {
+    await this.#client.add(dn, { objectClass: "user", userAccountControl: "514", ...attributes });
+    return this.anchorOf(dn);
+  }
+
+  async addOu(dn: string): Promise<void> {
+    await this.#client.add(dn, { objectClass: "organizationalUnit" });
+  }
+
+  async anchorOf(dn: string): Promise<string> {
+    const { searchEntries } = await this.#client.search(dn, {
+      scope: "base",
+      attributes: ["objectGUID"],
+      explicitBufferAttributes: ["objectGUID"],
+    });
+    return guidText(searchEntries[0]!.objectGUID as Buffer);
+  }
+
+  /** All values of an object as text; undefined when it is not there. */
+  async read(dn: string): Promise<Record<string, string[]> | undefined> {
+    try {
+      const { searchEntries } = await this.#client.search(dn, { scope: "base", timeLimit: 0 });
+      const { dn: found, ...attributes } = searchEntries[0] ?? { dn: "" };
+      const texts = Object.entries(attributes).map(([name, value]) => [name, [value].flat().map(String)]);
+      return { dn: [found], ...Object.fromEntries(texts) };
+    } catch (error) {
+      if ((error as { code?: number }).code === 32) return undefined;
+      throw error;
+    }
+  }
+
+  async replace(dn: string, name: string, ...values: string[]): Promise<void> {
+    await this.#client.modify(
+      dn,
+      new Change({ operation: "replace", modification: new Attribute({ type: name, values }) }),
+    );
+  }
+
+  async move(dn: string, newDn: string): Promise<void> {
+    await this.#client.modifyDN(dn, newDn);
+  }
+
+  async delete(dn: string): Promise<void> {
+    await this.#client.del(dn);
+  }
+
+  /** Brings a deleted object back to `dn`. */
+  async restore(anchor: string, dn: string): Promise<void> {
+    const remove = new Change({ operation: "delete", modification: new Attribute({ type: "isDeleted" }) });
+    const place = new Change({
+      operation: "replace",
+      modification: new Attribute({ type: "distinguishedName", values: [dn] }),
+    });
+    await this.#client.modify(`<GUID=${anchor}>`, [remove, place], new ShowDeleted());
+  }
+
+  /** Whether an account can log on with a password. */
+  async canBind(dn: string, password: string, ca: string): Promise<boolean> {
+    const client = new Client({
+      url: this.#directory.url,
+      tlsOptions: { ca, servername: this.#directory.serverName },
+    });
+    try {
+      await client.bind(dn, password);
+      return true;
+    } catch {
+      return false; // refused, which is the answer
+    } finally {
+      await client.unbind();
+    }
+  }
+
+  async logOff(): Promise<void> {
+    await this.#client.unbind();
+  }
+}
+
+const byGuid = (anchor: string) => `<GUID=${anchor}>`;
+
+/** `directory` as the conformance suite wants it. `close` ends it. */
+export async function adTarget(
+  directory: DirectoryUnderTest,
+  ca: string,
+  close: () => Promise<void>,
+): Promise<ConformanceTarget> {
+  const administrator = await Administrator.logOn(directory, ca);
+  const archive = `OU=Archive ${randomInt(1_000_000)},${directory.baseDn}`;
+  await administrator.addOu(archive);
+  const otherAuthority = (await createAuthority("Somebody Else")).certificate;
+  const flaws: Record<Flaw, Record<string, unknown>> = {
+    wrongPassword: { bindPassword: "not the password" },
+    untrustedCertificate: { caCertificate: otherAuthority },
+    wrongServerName: { serverName: "elsewhere.example" },
+    unreachable: { url: "ldaps://127.0.0.1:1" },
+  };
+  let made = 0;
+  return {
+    objectType: "user",
+    connect: (flaw) =>
+      new AdConnector(
+        guestDefinition,
+        adSettings(directory, { pageSize: 5, ...(flaw === undefined ? {} : flaws[flaw]) }),
+      ),
+    fixtures: {
+      add: (displayName) => {
+        const name = `fixture${++made}`;
+        return administrator.addUser(`CN=${name},${directory.guestOu}`, {
+          sAMAccountName: name,
+          displayName,
+        });
+      },
+      change: (anchor, displayName) => administrator.replace(byGuid(anchor), "displayName", displayName),
+      delete: (anchor) => administrator.delete(byGuid(anchor)),
+      restore: (anchor) => administrator.restore(anchor, `CN=restored${++made},${directory.guestOu}`),
+      moveOut: (anchor) => administrator.move(byGuid(anchor), `CN=moved${++made},${archive}`),
+      read: (anchor) => administrator.read(byGuid(anchor)),
+      newAccount: (name): NewAccount => {
+        const id = `account${++made}`;
+        return {
+          dn: `CN=${id},${directory.guestOu}`,
+          renamedDn: `CN=${id} \\"O'Brien\\"\\, Zoë \\<\\+\\> \\=\\;#\\\\,${directory.guestOu}`,
+          attributes: {
+            adminDescription: `User_${id}`,
+            displayName: name,
+            employeeType: "Guest",
+            sAMAccountName: id,
+            sn: "漢字",
+            userAccountControl: 262_656n,
+            userPrincipalName: `${id}_fabrikam.com#EXT#@contoso.onmicrosoft.com`,
+            otherMailbox: [`${id}@fabrikam.com`, `${id}@contoso.com`],
+          },
+        };
+      },
+      occupy: (account) =>
+        administrator.addUser(`CN=holder${++made},${directory.guestOu}`, {
+          sAMAccountName: `holder${made}`,
+          userPrincipalName: String(account.attributes.userPrincipalName),
+        }),
+      expired: async (watermark): Promise<Cursor> => {
+        // As another domain controller would have left it.
+        const other = { ...JSON.parse(watermark), invocationId: "3f2b1c5e-0000-4000-8000-5a6b7c8d9e0f" };
+        return JSON.stringify(other);
+      },
+    },
+    async close() {
+      await administrator.logOff();
+      await close();
+    },
+  };
+}
