@@ -1,0 +1,81 @@
+/** Shows a run while it goes on: a line for each step, with its counters as they grow. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Api, type Run, type Step, UnreachableError } from "./api.ts";
+import { colorStatus, counters, duration } from "./print.ts";
+
+export interface FollowOptions {
+  readonly out: { write(text: string): unknown };
+  /** Whether the last line can be written over. */
+  readonly isTerminal: boolean;
+  readonly pollMs?: number;
+  /** On plain output, a step that goes on is shown again after this time, if it has got further. */
+  readonly plainEveryMs?: number;
+  /** How long the API may be out of reach: a host that was killed comes back. */
+  readonly patienceMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+const eraseLine = "\r\x1b[2K";
+
+/**
+ * Polls a run until it has ended.
+ * @returns the run as it ended, or as it was when `signal` was raised
+ * @throws UnreachableError when the API stays away for longer than `patienceMs`
+ */
+export async function followRun(api: Api, runId: string, options: FollowOptions): Promise<Run> {
+  const { out, isTerminal, pollMs = 300, plainEveryMs = 2_000, patienceMs = 60_000, signal } = options;
+  const finished = new Set<number>();
+  let shownAt = 0;
+  let shown = "";
+  let lastContact = Date.now();
+
+  const showFinished = (line: string) => {
+    out.write(`${isTerminal ? eraseLine : ""}${line}\n`);
+    shown = "";
+  };
+  const showRunning = (line: string) => {
+    if (isTerminal) out.write(eraseLine + line);
+    else if (line !== shown && Date.now() - shownAt >= plainEveryMs) out.write(`${line}\n`);
+    else return;
+    shown = line;
+    shownAt = Date.now();
+  };
+
+  for (;;) {
+    let run: Run | undefined;
+    try {
+      run = await api.run(runId);
+      lastContact = Date.now();
+    } catch (error) {
+      if (!(error instanceof UnreachableError) || Date.now() - lastContact > patienceMs) throw error;
+      showRunning("The API does not answer; waiting for it.");
+    }
+    if (run !== undefined) {
+      for (const step of run.steps) {
+        if (finished.has(step.number) || !step.endedAt) continue;
+        finished.add(step.number);
+        showFinished(describeStep(run, step));
+        shownAt = Date.now();
+      }
+      const current = run.steps.find((step) => step.startedAt && !step.endedAt);
+      if (current !== undefined && !run.endedAt) showRunning(describeStep(run, current));
+      if (run.endedAt || signal?.aborted) {
+        if (isTerminal) out.write(eraseLine);
+        return run;
+      }
+    }
+    await sleep(pollMs);
+  }
+}
+
+/** `[2/9] AADMA Full Synchronization  success  1.4 s  disconnectorProjectedFlow 40` */
+export function describeStep(run: Run, step: Step): string {
+  const last = step.endedAt ? undefined : (step.detail ?? step.errors?.at(-1)?.message);
+  return [
+    `[${step.number}/${run.steps.length}] ${step.connector} ${step.profile}`,
+    colorStatus(step.status),
+    ...(step.endedAt ? [duration(step.startedAt, step.endedAt)] : []),
+    ...[counters(step).join(", ") || last].filter((part) => part !== undefined && part !== ""),
+    ...(counters(step).length > 0 && last ? [last] : []),
+  ].join("  ");
+}

@@ -1,0 +1,204 @@
+/**
+ * `npm run vestibule -- <command>`: runs and questions to any deployment, over its HTTP API. Exit code 0 when the
+ * command, and with --wait the run, went well; otherwise 1.
+ */
+import { Command, Option } from "commander";
+import { Api, ApiError, type Page, type Run, UnreachableError } from "./api.ts";
+import { followRun } from "./followRun.ts";
+import { describeItem, describeItems, describeRun, duration, textTable, wentWell } from "./print.ts";
+
+interface CommonOptions {
+  readonly url: string;
+  readonly key?: string;
+  readonly json?: boolean;
+}
+interface WaitOption {
+  readonly wait?: boolean;
+}
+interface ListOptions {
+  readonly limit?: string;
+  readonly continuation?: string;
+}
+
+const program = new Command("vestibule")
+  .description("Runs and inspects a Vestibule deployment over its HTTP API.")
+  .addOption(
+    new Option("--url <url>", "address of the API").env("VESTIBULE_URL").default("http://127.0.0.1:7071/api"),
+  )
+  .addOption(new Option("--key <key>", "function key of the deployment").env("VESTIBULE_KEY"))
+  .option("--json", "print the API's answer as it is")
+  .showHelpAfterError("(--help shows how it is used)");
+
+const common = () => program.opts<CommonOptions>();
+const openApi = () => new Api({ url: common().url, key: common().key, trigger: "cli" });
+const part = encodeURIComponent;
+
+/** Prints an answer: as JSON where asked for, otherwise as `describe` says. */
+function show<Answer>(answer: Answer, describe: (answer: Answer) => string): void {
+  console.log(common().json ? JSON.stringify(answer, null, 2) : describe(answer));
+}
+
+function showPage<Item extends object>(page: Page<Item>, describe: (items: readonly Item[]) => string): void {
+  show(page, ({ items, continuation }) =>
+    continuation === undefined
+      ? describe(items)
+      : `${describe(items)}\nThere are more: --continuation '${continuation}'`,
+  );
+}
+
+async function begin(api: Api, what: object, { wait }: WaitOption): Promise<void> {
+  const started = await api.post<Run>("/runs", what);
+  if (!wait) {
+    show(started, (run) => `Started run ${run.id}. \`run show ${run.id}\` tells how it goes.`);
+    return;
+  }
+  if (!common().json) console.log(`Run ${started.id}`);
+  const ended = await followRun(api, started.id, {
+    // With --json, standard output holds the answer and nothing else.
+    out: common().json ? process.stderr : process.stdout,
+    isTerminal: (common().json ? process.stderr : process.stdout).isTTY === true,
+  });
+  show(ended, describeRun);
+  if (!wentWell(ended.status)) process.exitCode = 1;
+}
+
+function withPaging(command: Command): Command {
+  return command
+    .option("--limit <number>", "at most so many", "50")
+    .option("--continuation <token>", "go on where an earlier list ended");
+}
+
+const run = program
+  .command("run")
+  .description('start a run profile, for example: run AADMA "Full Import (Stage Only)"')
+  .argument("<connector>")
+  .argument("<profile>")
+  .option("--wait", "follow the run to its end")
+  .action((connector: string, profile: string, options: WaitOption) =>
+    begin(openApi(), { connector, profile }, options),
+  );
+run
+  .command("show <id>")
+  .description("one run with its steps, counters and errors")
+  .action(async (id: string) => show(await openApi().run(id), describeRun));
+
+program
+  .command("cycle <name>")
+  .description("start a cycle: initial or delta")
+  .option("--wait", "follow the run to its end")
+  .action((cycle: string, options: WaitOption) => begin(openApi(), { cycle }, options));
+
+withPaging(program.command("runs"))
+  .description("runs, newest first")
+  .option("--connector <name>", "only runs with a step of this connector")
+  .option("--status <status>", "only runs with this status")
+  .action(async (options: ListOptions & { connector?: string; status?: string }) =>
+    showPage(await openApi().get<Page<Run>>("/runs", { ...options }), (runs) =>
+      runs.length === 0
+        ? "No runs."
+        : textTable(
+            ["Run", "What", "Status", "Started", "Duration", "Trigger"],
+            runs.map((one) => [
+              one.id,
+              one.cycle
+                ? `${one.cycle} cycle`
+                : one.steps.map((s) => `${s.connector} ${s.profile}`).join(", "),
+              one.status,
+              one.startedAt,
+              duration(one.startedAt, one.endedAt),
+              one.trigger,
+            ]),
+          ),
+    ),
+  );
+
+program
+  .command("stop <id>")
+  .description("stop a run at its next checkpoint")
+  .action(async (id: string) =>
+    show(
+      await openApi().post<Run>(`/runs/${part(id)}/stop`),
+      () => `Run ${id} stops at its next checkpoint.`,
+    ),
+  );
+
+program
+  .command("connectors")
+  .description("connectors with their counts, pending changes and last runs")
+  .argument("[name]", "only this one, in full")
+  .action(async (name: string | undefined) => {
+    if (name !== undefined) show(await openApi().get<object>(`/connectors/${part(name)}`), describeItem);
+    else showPage(await openApi().get<Page<object>>("/connectors"), (all) => describeItems(all, ["name"]));
+  });
+
+withPaging(program.command("objects <connector>"))
+  .description("search a connector space")
+  .option("--pending-import <kind>", "with a pending import: add, update, rename, delete")
+  .option("--pending-export <kind>", "with a pending export: add, update, rename, delete")
+  .option("--state <state>", "connector, disconnector, …")
+  .option("--dn <dn>", "with this DN")
+  .option("--anchor <anchor>", "with this anchor")
+  .action(async (connector: string, filters: ListOptions & Record<string, string>) =>
+    showPage(
+      await openApi().get<Page<object>>(`/connectors/${part(connector)}/objects`, { ...filters }),
+      (items) => describeItems(items, ["id", "anchor", "dn"]),
+    ),
+  );
+
+program
+  .command("object <connector> <anchor>")
+  .description("one connector space object: its images, pending changes, link and errors")
+  .action(async (connector: string, anchor: string) =>
+    show(await openApi().get<object>(`/connectors/${part(connector)}/objects/${part(anchor)}`), describeItem),
+  );
+
+const metaverse = program.command("metaverse").description("search the metaverse");
+withPaging(metaverse.command("search <clause...>"))
+  .description('objects for which every clause holds, for example: "accountName isPresent"')
+  .action(async (where: string[], options: ListOptions) =>
+    showPage(await openApi().get<Page<object>>("/metaverse", { where, ...options }), (items) =>
+      describeItems(items, ["id", "objectType", "attributes", "connectors"]),
+    ),
+  );
+metaverse
+  .command("show <id>")
+  .description("one metaverse object: its values, where they come from, its connectors")
+  .action(async (id: string) => show(await openApi().get<object>(`/metaverse/${part(id)}`), describeItem));
+
+program
+  .command("schedule")
+  .description("the schedule of cycles; suspend or resume it")
+  .argument("[change]", "suspend or resume")
+  .action(async (change: string | undefined) => {
+    if (change !== undefined && change !== "suspend" && change !== "resume") {
+      program.error(`"${change}" is no change to the schedule: suspend or resume.`);
+    }
+    const answer = change
+      ? await openApi().put<object>("/schedule", { suspended: change === "suspend" })
+      : await openApi().get<object>("/schedule");
+    show(answer, describeItem);
+  });
+
+interface Health {
+  readonly status: string;
+  readonly checks: readonly { name: string; status: string; message?: string }[];
+}
+program
+  .command("health")
+  .description("whether tables, queues, Graph and AD answer; exit code 0 only when all do")
+  .action(async () => {
+    const health = await openApi().get<Health>("/health");
+    show(
+      health,
+      ({ status, checks }) => `${status}\n${describeItems(checks, ["name", "status", "message"])}`,
+    );
+    if (health.status !== "healthy") process.exitCode = 1;
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof ApiError) && !(error instanceof UnreachableError)) throw error;
+  console.error(common().json && error instanceof ApiError ? JSON.stringify(error.problem) : error.message);
+  process.exitCode = 1;
+}
