@@ -19,7 +19,12 @@ export type Operation =
   /** Fails with `conflict` when the row exists. */
   | { readonly kind: "insert"; readonly row: string; readonly properties: Properties }
   /** Replaces the row that has this ETag; without an ETag, inserts or replaces. */
-  | { readonly kind: "replace"; readonly row: string; readonly properties: Properties; readonly etag?: string }
+  | {
+      readonly kind: "replace";
+      readonly row: string;
+      readonly properties: Properties;
+      readonly etag?: string;
+    }
   /**
    * Deletes whatever the row holds; a missing row is a `conflict`. Unconditional, because the client library cannot
    * condition a delete inside a transaction: the fence row in the same transaction is what guards it.

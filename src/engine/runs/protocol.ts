@@ -52,6 +52,8 @@ export interface Slice {
   readonly lease: Lease;
   /** True when the budget is used up: return `continue` at the next good place. */
   readonly overBudget: () => boolean;
+  /** Whether a write to a directory that may take this long (milliseconds) would end well before the lease does. */
+  mayWrite(timeoutMs: number): boolean;
   /**
    * Moves the cursor inside the slice, so that a crash repeats little, and renews the lease.
    * `statistics` are what was counted since the last `save` and stands in no fence row.
@@ -302,7 +304,7 @@ export class RunProtocol {
     const startedAt = clock.now();
     const heartbeat = setInterval(() => {
       lease.save({}).catch(() => undefined); // a failed renewal shows in the lease itself, which every write asks
-    }, timings.leaseMs / 3);
+    }, timings.leaseMs / 6);
     heartbeat.unref();
     let statistics = row.checkpoint.statistics;
     try {
@@ -314,6 +316,7 @@ export class RunProtocol {
         writer: new FencedWriter(tables, lease),
         lease,
         overBudget: () => clock.now() - startedAt >= timings.budgetMs,
+        mayWrite: (timeoutMs) => lease.remainingMs >= Math.min(timeoutMs + timings.takeoverMs, timings.leaseMs * 0.8),
         save: async (cursor, counted = {}) => {
           statistics = addCounters(statistics, counted);
           await lease.save({ cursor, statistics, failures: 0, lastError: null });

@@ -55,6 +55,8 @@ export interface ObjectDigest {
   readonly anchorHash: string | null;
   /** Digest of the imported image; "" when the object is to be looked at whatever the source says. */
   readonly digest: string;
+  /** Absent or deleted already, as far as we know: a listing need not show it. */
+  readonly gone: boolean;
 }
 
 export type MarkerKind = "import" | "export";
@@ -135,10 +137,10 @@ export class ConnectorSpaceStore {
   async *digests(connector: string): AsyncGenerator<ObjectDigest> {
     for (const shard of shards) {
       const partition = partitionOf(connector, shard);
-      const query = { partition, ...prefixRange("o|"), select: ["anchorHash", "digest"] };
+      const query = { partition, ...prefixRange("o|"), select: ["anchorHash", "digest", "gone"] };
       for await (const { row, properties } of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
         const hash = properties.anchorHash === undefined ? null : String(properties.anchorHash);
-        yield { id: row.slice(2), anchorHash: hash, digest: String(properties.digest ?? "") };
+        yield { id: row.slice(2), anchorHash: hash, digest: String(properties.digest ?? ""), gone: properties.gone === true };
       }
     }
   }
@@ -499,6 +501,9 @@ function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<ty
     properties.anchor = object.anchor;
     properties.anchorHash = anchorHash(object.anchor);
     properties.digest = settled && image !== null ? imageDigest(image) : "";
+  }
+  if (object.absence !== null || object.pendingImport?.change === "delete" || object.unconfirmed?.change === "delete") {
+    properties.gone = true;
   }
   if (object.metaverseId !== null) properties.metaverseId = object.metaverseId;
   if (object.linking !== null) properties.linking = object.linking;

@@ -59,9 +59,15 @@ export class MemoryTables implements Tables {
 
   #partition(table: string, partition: string): Partition {
     let partitions = this.#tables.get(table);
-    if (partitions === undefined) this.#tables.set(table, (partitions = new Map()));
+    if (partitions === undefined) {
+      partitions = new Map();
+      this.#tables.set(table, partitions);
+    }
     let found = partitions.get(partition);
-    if (found === undefined) partitions.set(partition, (found = { rows: new Map(), sorted: null }));
+    if (found === undefined) {
+      found = { rows: new Map(), sorted: null };
+      partitions.set(partition, found);
+    }
     return found;
   }
 

@@ -1,0 +1,33 @@
+import type { Configuration } from "../core/configuration.ts";
+import type { Connector } from "../ports/connector.ts";
+import type { ConnectorSpaceStore } from "../stores/connectorSpace.ts";
+import type { ConnectorStateStore } from "../stores/connectorState.ts";
+import type { MetaverseStore } from "../stores/metaverse.ts";
+import type { PlanStore } from "../stores/plans.ts";
+import type { SeenStore } from "../stores/seen.ts";
+import type { Clock } from "./lease.ts";
+
+/** What the step handlers work with. */
+export interface EngineParts {
+  readonly clock: Clock;
+  /** [0,1), for `RandomNum` in rules. */
+  random(): number;
+  readonly connectorSpace: ConnectorSpaceStore;
+  readonly metaverse: MetaverseStore;
+  readonly state: ConnectorStateStore;
+  readonly seen: SeenStore;
+  readonly plans: PlanStore;
+  /**
+   * The configuration with the rule set of this version, and with the schemas of the directories.
+   * @throws ConnectorError when a directory cannot be asked for its schema.
+   */
+  configuration(rulesVersion: string): Promise<Configuration>;
+  connector(name: string): Promise<Connector>;
+  /** `STAGING_MODE`, read anew at every call. */
+  stagingMode(): boolean;
+}
+
+/** ISO 8601 with milliseconds, the form of every time in the tables: as text it sorts by time. */
+export function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

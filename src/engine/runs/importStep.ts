@@ -1,0 +1,427 @@
+import pMap from "p-map";
+import type { Configuration, ConnectorConfiguration } from "../core/configuration.ts";
+import { inboundScope } from "../core/inbound.ts";
+import { imageDigest, importedId, shardOf } from "../core/identity.ts";
+import type { ConnectorSpaceObject } from "../core/model.ts";
+import { decideStaging, type StagingOptions } from "../core/staging.ts";
+import { type Connector, ConnectorError, type ImportEntry, type ImportStart } from "../ports/connector.ts";
+import { StoreError } from "../ports/tables.ts";
+import { anchorHash, type ObjectDigest, type ObjectWrite, type Stored } from "../stores/connectorSpace.ts";
+import type { Counters } from "../stores/fence.ts";
+import type { RunError } from "../stores/runs.ts";
+import { seenKey } from "../stores/seen.ts";
+import { chunked } from "../stores/texts.ts";
+import { type EngineParts, isoTime } from "./engine.ts";
+import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+
+/**
+ * Where an import stands. Pages are staged one by one; what a complete import did not show is looked at afterwards,
+ * in a phase of its own.
+ */
+interface Cursor {
+  readonly phase: "pages" | "missing";
+  readonly full: boolean;
+  /** Why a delta import became a full one. */
+  readonly detail: string | null;
+  readonly page: number;
+  readonly resume: string | null;
+  /** How many entries could not be read. */
+  readonly errors: number;
+  readonly complete: { readonly watermark: string; readonly sourceCount?: number; readonly deletionsUnseen?: true } | null;
+  /** In the phase "missing": how many of the missing objects have been dealt with. */
+  readonly dealtWith: number;
+}
+
+type ObjectEntry = Extract<ImportEntry, { kind: "object" }>;
+type AbsentEntry = Extract<ImportEntry, { kind: "absent" }>;
+
+const missingBatch = 100;
+const writesAtOnce = 200;
+const conflictRetries = 5;
+
+/** Full and delta imports: source → connector space. Never touches the metaverse. */
+export class ImportStep implements StepHandler {
+  readonly #parts: EngineParts;
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts;
+  }
+
+  async work(slice: Slice): Promise<SliceOutcome> {
+    const connector = await this.#parts.connector(slice.step.connector);
+    const configuration = await this.#parts.configuration(slice.run.rulesVersion);
+    const job = new ImportJob(this.#parts, slice, connector, configuration);
+    const cursor = slice.cursor === null ? await this.#begin(slice, connector) : (JSON.parse(slice.cursor) as Cursor);
+    try {
+      return await job.run(cursor);
+    } catch (error) {
+      if (!(error instanceof ConnectorError) || error.kind !== "watermark-expired") throw error;
+      await this.#parts.state.update(slice.step.connector, (state) => ({ ...state, watermark: null }));
+      await this.#parts.seen.clear(importKey(slice));
+      return await job.run(start(true, `The watermark was no longer honoured: a full import was made. ${error.message}`));
+    }
+  }
+
+  async #begin(slice: Slice, connector: Connector): Promise<Cursor> {
+    const state = await this.#parts.state.get(slice.step.connector);
+    if (slice.step.type === "fullImport") return start(true, null);
+    if (state.watermark === null) return start(true, "There is no watermark yet: a full import was made.");
+    if (state.scopeHash !== connector.scopeHash) {
+      return start(true, "Schema, filter or scope have changed: a full import was made.");
+    }
+    return { ...start(false, null), resume: null };
+  }
+
+  async counted(run: { readonly id: string; readonly currentStep: number }, step: { readonly connector: string; readonly number: number }): Promise<Counters> {
+    return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
+  }
+}
+
+function start(full: boolean, detail: string | null): Cursor {
+  return { phase: "pages", full, detail, page: 0, resume: null, errors: 0, complete: null, dealtWith: 0 };
+}
+
+const importKey = (slice: Slice) => ({ runId: slice.run.id, step: slice.step.number - 1 });
+
+/** One time slice of one import. */
+class ImportJob {
+  readonly #parts: EngineParts;
+  readonly #slice: Slice;
+  readonly #connector: Connector;
+  readonly #definition: ConnectorConfiguration;
+  readonly #options: StagingOptions;
+  readonly #context: { log(message: string): void };
+  /** By anchor hash; only loaded for a full import. */
+  #digests: Map<string, ObjectDigest> | null = null;
+  #anchorless = 0;
+
+  constructor(parts: EngineParts, slice: Slice, connector: Connector, configuration: Configuration) {
+    this.#parts = parts;
+    this.#slice = slice;
+    this.#connector = connector;
+    this.#definition = configuration.connectors.get(slice.step.connector)!;
+    this.#context = { log: (message) => slice.log(message) };
+    this.#options = {
+      connector: slice.step.connector,
+      now: isoTime(parts.clock.now()),
+      retainMs: this.#definition.retainMs,
+      schemas: configuration.schemas.get(slice.step.connector) ?? [],
+      inScope: inboundScope(slice.step.connector, configuration),
+    };
+  }
+
+  get #name(): string {
+    return this.#slice.step.connector;
+  }
+
+  async run(from: Cursor): Promise<SliceOutcome> {
+    const cursor = from.phase === "pages" ? await this.#pages(from) : from;
+    if ("kind" in cursor) return cursor;
+    return this.#missing(cursor);
+  }
+
+  async #pages(from: Cursor): Promise<Cursor | SliceOutcome> {
+    let cursor = from;
+    if (cursor.full) await this.#loadDigests();
+    const pages = this.#connector.importPages(await this.#importStart(cursor), this.#context);
+    for await (const page of pages) {
+      const statistics = await this.#stagePage(page.entries, cursor);
+      const errors = cursor.errors + page.entries.filter(({ kind }) => kind === "error").length;
+      cursor = { ...cursor, page: cursor.page + 1, resume: page.resumeAt, errors };
+      if (page.complete !== undefined) {
+        cursor = { ...cursor, phase: "missing", complete: page.complete };
+        await this.#slice.save(JSON.stringify(cursor), statistics);
+        return cursor;
+      }
+      if (page.resumeAt === null) break;
+      await this.#slice.save(JSON.stringify(cursor), statistics);
+      if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
+    }
+    return {
+      kind: "done",
+      status: "completed-discovery-errors",
+      detail: "The listing ended before its last page. Nothing was taken as deleted.",
+    };
+  }
+
+  async #importStart(cursor: Cursor): Promise<ImportStart> {
+    if (cursor.resume !== null) return { kind: "resume", cursor: cursor.resume };
+    if (cursor.full) return { kind: "full" };
+    const { watermark } = await this.#parts.state.get(this.#name);
+    if (watermark === null) throw new ConnectorError("watermark-expired", "There is no watermark.");
+    return { kind: "delta", watermark };
+  }
+
+  async #loadDigests(): Promise<Map<string, ObjectDigest>> {
+    if (this.#digests !== null) return this.#digests;
+    const digests = new Map<string, ObjectDigest>();
+    for await (const digest of this.#parts.connectorSpace.digests(this.#name)) {
+      if (digest.anchorHash === null) this.#anchorless++;
+      else digests.set(digest.anchorHash, digest);
+    }
+    this.#digests = digests;
+    return digests;
+  }
+
+  /** @returns what was counted outside the partitions: objects that did not change. */
+  async #stagePage(entries: readonly ImportEntry[], cursor: Cursor): Promise<Counters> {
+    // Within a page the last entry of an object counts.
+    const byAnchor = new Map<string, ObjectEntry | AbsentEntry>();
+    const failed: Extract<ImportEntry, { kind: "error" }>[] = [];
+    for (const entry of entries) {
+      if (entry.kind === "error") failed.push(entry);
+      else byAnchor.set(entry.anchor, entry);
+    }
+    await this.#reportDiscoveryErrors(failed);
+    const present = [...byAnchor.values()].filter((entry) => entry.kind === "object");
+    // In a full import what is gone is found by not having been seen, after the guards have judged the listing.
+    const absent = cursor.full ? [] : [...byAnchor.values()].filter((entry) => entry.kind === "absent");
+    if (cursor.full) {
+      const anchors = [...present.map(({ anchor }) => anchor), ...failed.flatMap(({ anchor }) => anchor ?? [])];
+      await this.#parts.seen.add(importKey(this.#slice), cursor.page, anchors.map(anchorHash));
+    }
+    const changed = present.filter((entry) => {
+      const known = this.#digests?.get(anchorHash(entry.anchor));
+      return known === undefined || known.digest !== imageDigest(entry.image);
+    });
+    let unchanged = present.length - changed.length;
+    for (const chunk of chunked(changed, () => 1, writesAtOnce)) unchanged += await this.#stage(chunk);
+    for (const chunk of chunked(absent, () => 1, missingBatch)) await this.#stageAbsent(chunk);
+    return unchanged === 0 ? {} : { stageNoChange: unchanged };
+  }
+
+  /** @returns how many of them had not changed after all. */
+  async #stage(entries: readonly (ObjectEntry | AbsentEntry)[]): Promise<number> {
+    for (let attempt = 1; ; attempt++) {
+      const found = await pMap(entries, (entry) => this.#find(entry), { concurrency: 16 });
+      const writes: (ObjectWrite & { readonly counters: Counters })[] = [];
+      const errors: { readonly object: string; readonly error: RunError }[] = [];
+      let unchanged = 0;
+      for (const [index, entry] of entries.entries()) {
+        const before = found[index] ?? null;
+        const decision = decideStaging(before?.object ?? null, entry, this.#options);
+        if (decision.kind === "unchanged") unchanged++;
+        if (decision.kind === "remove") writes.push({ before, after: null, counters: { [decision.counter]: 1 } });
+        if (decision.kind !== "write") continue;
+        const after = decision.object;
+        writes.push({ before, after, due: this.#due(after), counters: { [decision.counter]: 1 } });
+        if (decision.error !== null) errors.push({ object: after.id, error: runError(decision.error, after) });
+      }
+      try {
+        await this.#write(writes);
+        await this.#slice.report(errors);
+        return unchanged;
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries) throw error;
+      }
+    }
+  }
+
+  async #write(writes: readonly (ObjectWrite & { readonly counters: Counters })[]): Promise<void> {
+    if (writes.length === 0) return;
+    const shards = writes.map(({ before, after }) => shardOf((after ?? before!.object).id));
+    await this.#parts.state.markDirty(this.#name, "importShards", shards);
+    const dues = writes.flatMap(({ due }) => due ?? []).sort();
+    if (dues.length > 0) await this.#noteDue(dues[0]!);
+    await this.#parts.connectorSpace.write(this.#slice.writer, writes);
+  }
+
+  async #noteDue(due: string): Promise<void> {
+    await this.#parts.state.update(this.#name, (state) =>
+      state.nextDue !== null && state.nextDue <= due ? state : { ...state, nextDue: due },
+    );
+  }
+
+  #due({ absence }: ConnectorSpaceObject): string | null {
+    if (absence === null || this.#options.retainMs === null) return null;
+    return isoTime(Date.parse(absence.since) + this.#options.retainMs);
+  }
+
+  /** Our copy of the object: by its anchor, or the export object with its DN that was sent and not seen yet. */
+  async #find(entry: ObjectEntry | AbsentEntry): Promise<Stored | undefined> {
+    const { connectorSpace } = this.#parts;
+    if (this.#digests !== null) {
+      const known = this.#digests.get(anchorHash(entry.anchor));
+      if (known !== undefined) return connectorSpace.get(this.#name, known.id);
+      // A replayed page may have staged it since the digests were read.
+      const fresh = await connectorSpace.get(this.#name, importedId(this.#name, entry.anchor));
+      if (fresh !== undefined) return fresh;
+    } else {
+      const found = await connectorSpace.findByAnchor(this.#name, entry.anchor);
+      if (found !== undefined) return found;
+    }
+    if (entry.kind === "absent" || (this.#digests !== null && this.#anchorless === 0)) return undefined;
+    const sameDn = await connectorSpace.findByDn(this.#name, entry.image.dn);
+    return sameDn.find(
+      ({ object }) => object.anchor === null && (object.escrow !== null || object.unconfirmed !== null),
+    );
+  }
+
+  /**
+   * What the source says is gone, or a complete listing did not show. That is a suspicion, not a fact: each known
+   * object is read directly first.
+   * @returns how many turned out to be there.
+   */
+  async #stageAbsent(entries: readonly AbsentEntry[]): Promise<number> {
+    const found = await pMap(entries, (entry) => this.#find(entry), { concurrency: 16 });
+    const known = entries.filter((_, index) => found[index] !== undefined);
+    if (known.length === 0) return 0;
+    const verdicts = await this.#connector.readAbsent(
+      known.map(({ anchor }) => anchor),
+      this.#context,
+    );
+    const stage: (ObjectEntry | AbsentEntry)[] = [];
+    const moved: { readonly object: string; readonly error: RunError }[] = [];
+    let present = 0;
+    for (const [index, { anchor }] of known.entries()) {
+      const verdict = verdicts[index]!;
+      if (verdict.kind === "gone") stage.push({ kind: "absent", anchor, absence: verdict.absence });
+      if (verdict.kind === "present") {
+        present++;
+        stage.push({ kind: "object", anchor, image: verdict.image });
+      }
+      if (verdict.kind === "movedOutOfScope") {
+        const object = found.find((one) => one?.object.anchor === anchor)!.object;
+        moved.push({
+          object: object.id,
+          error: {
+            code: "object-moved-out-of-scope",
+            anchor,
+            dn: verdict.dn,
+            rule: null,
+            attribute: null,
+            message: `It lies outside the connector's scope now and is left alone; nothing is created in its place. It was ${object.dn}. Move it back, or widen the scope.`,
+            firstOccurred: this.#options.now,
+            retryCount: 0,
+          },
+        });
+      }
+    }
+    await this.#slice.report(moved);
+    await this.#stage(stage);
+    return present;
+  }
+
+  async #reportDiscoveryErrors(failed: readonly Extract<ImportEntry, { kind: "error" }>[]): Promise<void> {
+    if (failed.length === 0) return;
+    await this.#slice.report(
+      failed.map(({ anchor, dn, code, message }, index) => ({
+        object: anchor === undefined ? `entry-${index}` : importedId(this.#name, anchor),
+        error: {
+          code,
+          anchor: anchor ?? null,
+          dn: dn ?? null,
+          rule: null,
+          attribute: null,
+          message,
+          firstOccurred: this.#options.now,
+          retryCount: 0,
+        },
+      })),
+    );
+  }
+
+  /** After the last page: what is missing, the guards, the watermark. */
+  async #missing(cursor: Cursor): Promise<SliceOutcome> {
+    const complete = cursor.complete!;
+    let present = 0;
+    let statistics: Counters = {};
+    if (cursor.full || complete.deletionsUnseen === true) {
+      const seen = cursor.full ? await this.#parts.seen.load(importKey(this.#slice)) : await this.#listed();
+      const digests = await this.#loadDigests();
+      const missing = [...digests.values()].filter(({ anchorHash: hash }) => !seen.has(seenKey(hash!)));
+      if (cursor.full && cursor.dealtWith === 0) {
+        const known = [...digests.values()].filter(({ gone }) => !gone).length;
+        const lost = missing.filter(({ gone }) => !gone).length;
+        const short = this.#shortListing(known, lost, seen.size, complete.sourceCount);
+        if (short !== null) {
+          await this.#parts.seen.clear(importKey(this.#slice));
+          return { kind: "done", status: "completed-discovery-errors", detail: short };
+        }
+      }
+      let dealtWith = 0;
+      for (const chunk of chunked(missing, () => 1, missingBatch)) {
+        const stored = await this.#parts.connectorSpace.getMany(
+          this.#name,
+          chunk.map(({ id }) => id),
+        );
+        const entries = [...stored.values()].flatMap(({ object }): AbsentEntry[] =>
+          object.anchor === null || object.absence !== null || object.pendingImport?.change === "delete"
+            ? []
+            : [{ kind: "absent", anchor: object.anchor, absence: "deleted" }],
+        );
+        present += await this.#stageAbsent(entries);
+        dealtWith += chunk.length;
+        await this.#slice.save(JSON.stringify({ ...cursor, dealtWith }));
+      }
+      if (cursor.full) statistics = await this.#correction(seen.size);
+    }
+    await this.#parts.state.update(this.#name, (state) => ({
+      ...state,
+      watermark: complete.watermark,
+      scopeHash: this.#connector.scopeHash,
+      watermarkAt: isoTime(this.#parts.clock.now()),
+      fullImportAt: cursor.full ? isoTime(this.#parts.clock.now()) : state.fullImportAt,
+    }));
+    await this.#parts.seen.clear(importKey(this.#slice));
+    const details = [
+      cursor.detail,
+      present > 0 ? `The listing did not show ${present} objects that are there; they were read one by one.` : null,
+      cursor.errors > 0 ? `${cursor.errors} objects could not be read; see the errors.` : null,
+      complete.deletionsUnseen === true
+        ? "The account may not read deleted objects, so the population was compared instead. Grant it read on Deleted Objects."
+        : null,
+    ].filter((detail) => detail !== null);
+    const status = present > 0 || cursor.errors > 0 ? "completed-warnings" : "success";
+    return { kind: "done", status, statistics, ...(details.length > 0 ? { detail: details.join(" ") } : {}) };
+  }
+
+  async #listed(): Promise<Set<string>> {
+    const seen = new Set<string>();
+    for await (const anchors of this.#connector.listAnchors!(this.#context)) {
+      for (const anchor of anchors) seen.add(seenKey(anchorHash(anchor)));
+    }
+    return seen;
+  }
+
+  /** A listing that lost too much is not believed: nothing is taken as deleted, and the cycle ends. */
+  #shortListing(known: number, missing: number, seen: number, sourceCount: number | undefined): string | null {
+    const { shrinkPercent, percentFrom } = this.#definition.limits;
+    if (known >= percentFrom && missing * 100 > known * shrinkPercent) {
+      return `The import showed ${seen} objects; ${missing} of the ${known} known ones are missing, more than ${shrinkPercent} percent. Nothing was taken as deleted. If the source has really shrunk, accept this import.`;
+    }
+    // The source's own count may lag a little behind its listing.
+    const tolerance = Math.max(2, Math.ceil((sourceCount ?? 0) / 100));
+    if (sourceCount !== undefined && seen + tolerance < sourceCount) {
+      return `The import showed ${seen} objects, but the source counts ${sourceCount}. Nothing was taken as deleted.`;
+    }
+    return null;
+  }
+
+  /** Pages that were staged twice counted what they had staged as unchanged the second time; the sum is known. */
+  async #correction(distinct: number): Promise<Counters> {
+    const key = importKey(this.#slice);
+    const counted = await this.#parts.connectorSpace.counted(this.#name, key);
+    const staged = ["stageAdd", "stageUpdate", "stageRename", "stageDeleteAdd"].reduce(
+      (sum, name) => sum + (counted[name] ?? 0),
+      0,
+    );
+    const already = this.#slice.lease.checkpoint.statistics.stageNoChange ?? 0;
+    const difference = Math.max(0, distinct - staged - (counted.stageNoChange ?? 0)) - already;
+    return difference === 0 ? {} : { stageNoChange: difference };
+  }
+}
+
+/** An object's error as the run history shows it. */
+export function runError(error: NonNullable<ConnectorSpaceObject["error"]>, object: ConnectorSpaceObject): RunError {
+  return {
+    code: error.code,
+    anchor: object.anchor,
+    dn: object.dn,
+    rule: error.rule ?? null,
+    attribute: error.attribute ?? null,
+    message: error.message,
+    firstOccurred: error.firstOccurred,
+    retryCount: error.retryCount,
+  };
+}

@@ -1,0 +1,622 @@
+import pMap from "p-map";
+import type { Configuration } from "../core/configuration.ts";
+import { familyOf, shardOf, shards } from "../core/identity.ts";
+import {
+  asDisconnector,
+  contributionsOf,
+  decideConnection,
+  type JoinLookup,
+  joinKey,
+  joinLookups,
+} from "../core/inbound.ts";
+import { newMetaverseObject, reduceContributions } from "../core/metaverse.ts";
+import { type ConnectorSpaceObject, importedImage, type MetaverseObject } from "../core/model.ts";
+import { type Provisioned, type SyncDecision, synchronize } from "../core/synchronize.ts";
+import { comparisonKey, dateTimeFromMs, dnKey, valuesOf } from "../core/values.ts";
+import { StoreError } from "../ports/tables.ts";
+import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
+import { addCounters, type Counters } from "../stores/fence.ts";
+import type { IndexedAttributes, MetaverseWrite, StoredMetaverseObject } from "../stores/metaverse.ts";
+import type { RunError } from "../stores/runs.ts";
+import { type EngineParts, isoTime } from "./engine.ts";
+import { cleanMarkers, exportShards } from "./exportStep.ts";
+import { runError } from "./importStep.ts";
+import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+
+interface PlacingCursor {
+  readonly phase: "due" | "place";
+  readonly full: boolean;
+  readonly detail: string | null;
+  readonly shard: string;
+  /** Ids below have been dealt with. */
+  readonly from: string;
+  /** Shards that have work for the flowing phase. */
+  readonly flow: string;
+}
+
+interface FlowingCursor {
+  readonly full: boolean;
+  readonly from: string;
+}
+
+const placingBatch = 200;
+const flowingBatch = 100;
+const pointReadsMax = 64;
+const conflictRetries = 5;
+
+/** The key after all keys that begin with this id. */
+const after = (id: string) => `${id}!`;
+
+export function indexedAttributes(configuration: Configuration): IndexedAttributes {
+  return new Map(
+    [...configuration.metaverse].map(([type, { attributes }]) => [
+      type,
+      [...attributes.values()].filter(({ indexed }) => indexed).map(({ name }) => name),
+    ]),
+  );
+}
+
+/**
+ * Synchronisation, in two phases (DESIGN section 4): one worker places objects that are linked to nothing, then one
+ * worker per shard lets values flow through the metaverse objects of its shard.
+ */
+export class SyncStep implements StepHandler {
+  readonly #parts: EngineParts;
+
+  constructor(parts: EngineParts) {
+    this.#parts = parts;
+  }
+
+  async work(slice: Slice): Promise<SliceOutcome> {
+    const configuration = await this.#parts.configuration(slice.run.rulesVersion);
+    const job = new SyncJob(this.#parts, slice, configuration);
+    return slice.shard === "main" ? job.place() : job.flow();
+  }
+
+  async counted(run: { readonly id: string }, step: { readonly connector: string; readonly number: number }): Promise<Counters> {
+    return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
+  }
+
+  async finish(run: { readonly rulesVersion: string }, step: { readonly connector: string }): Promise<void> {
+    await cleanMarkers(this.#parts, step.connector, "import");
+    const nextDue = await this.#parts.connectorSpace.nextDue(step.connector);
+    await this.#parts.state.update(step.connector, (state) =>
+      state.synchronizedRules === run.rulesVersion && state.nextDue === nextDue
+        ? state
+        : { ...state, synchronizedRules: run.rulesVersion, nextDue },
+    );
+  }
+}
+
+class SyncJob {
+  readonly #parts: EngineParts;
+  readonly #slice: Slice;
+  readonly #configuration: Configuration;
+  readonly #connector: string;
+  readonly #nowMs: number;
+  readonly #indexed: IndexedAttributes;
+
+  constructor(parts: EngineParts, slice: Slice, configuration: Configuration) {
+    this.#parts = parts;
+    this.#slice = slice;
+    this.#configuration = configuration;
+    this.#connector = slice.step.connector;
+    this.#nowMs = parts.clock.now();
+    this.#indexed = indexedAttributes(configuration);
+  }
+
+  get #now() {
+    return dateTimeFromMs(this.#nowMs);
+  }
+
+  // ---- placing -------------------------------------------------------------------------------------------------
+
+  async place(): Promise<SliceOutcome> {
+    const state = await this.#parts.state.get(this.#connector);
+    let cursor: PlacingCursor;
+    if (this.#slice.cursor !== null) cursor = JSON.parse(this.#slice.cursor);
+    else {
+      const rulesChanged = state.synchronizedRules !== this.#slice.run.rulesVersion;
+      const full = this.#slice.step.type === "fullSync" || rulesChanged;
+      const due = state.nextDue !== null && state.nextDue <= isoTime(this.#nowMs);
+      if (!full && state.importShards === "" && !due) return { kind: "done", status: "success", idle: true };
+      const detail =
+        full && this.#slice.step.type === "deltaSync"
+          ? "The rules are not those of the last synchronisation: a full synchronisation was made."
+          : null;
+      cursor = { phase: due ? "due" : "place", full, detail, shard: shards[0]!, from: "", flow: "" };
+    }
+    if (cursor.phase === "due") cursor = await this.#queueDue(cursor);
+
+    const dirty = cursor.full ? shards : shards.filter((shard) => state.importShards.includes(shard));
+    for (const shard of dirty.filter((one) => one >= cursor.shard)) {
+      let from = shard === cursor.shard ? cursor.from : "";
+      for await (const ids of batches(this.#candidates(shard, cursor.full, from), placingBatch)) {
+        const counted = await this.#placeBatch(ids, cursor);
+        from = after(ids.at(-1)!);
+        cursor = { ...cursor, shard, from, flow: merge(cursor.flow, counted.flow) };
+        await this.#slice.save(JSON.stringify(cursor), counted.statistics);
+        if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
+      }
+    }
+    const nextShards = cursor.full ? shards : [...cursor.flow];
+    return { kind: "done", status: "success", ...(cursor.detail === null ? {} : { detail: cursor.detail }), nextShards };
+  }
+
+  /** Objects whose outcome time alone has changed are queued like changed ones. */
+  async #queueDue(cursor: PlacingCursor): Promise<PlacingCursor> {
+    const { connectorSpace, metaverse } = this.#parts;
+    let flow = cursor.flow;
+    for (const shard of shards) {
+      const ids = await connectorSpace.dueIds(this.#connector, shard, isoTime(this.#nowMs));
+      const found = await connectorSpace.getMany(this.#connector, ids);
+      const work = [...found.values()].flatMap(({ object }) => object.metaverseId ?? object.linking ?? []);
+      await metaverse.addWork(this.#slice.writer, work);
+      flow = merge(flow, work.map(shardOf).join(""));
+    }
+    const placing: PlacingCursor = { ...cursor, phase: "place", flow };
+    await this.#slice.save(JSON.stringify(placing));
+    return placing;
+  }
+
+  /** Ids to look at: all that are linked to nothing (full), or all with a pending import (delta). */
+  async *#candidates(shard: string, full: boolean, from: string): AsyncGenerator<string> {
+    if (full) yield* this.#parts.connectorSpace.disconnectors(this.#connector, shard, from);
+    else for await (const { id } of this.#parts.connectorSpace.marked(this.#connector, shard, "import", from)) yield id;
+  }
+
+  async #load(connector: string, ids: readonly string[]): Promise<Map<string, Stored>> {
+    const { connectorSpace } = this.#parts;
+    if (ids.length <= pointReadsMax) return connectorSpace.getMany(connector, ids);
+    const wanted = new Set(ids);
+    const found = new Map<string, Stored>();
+    const sorted = [...ids].sort();
+    // Many neighbours: a range read costs one request per thousand rows.
+    for await (const stored of connectorSpace.range(connector, shardOf(sorted[0]!), sorted[0]!, after(sorted.at(-1)!))) {
+      if (wanted.has(stored.object.id)) found.set(stored.object.id, stored);
+    }
+    return found;
+  }
+
+  async #placeBatch(
+    ids: readonly string[],
+    { full }: PlacingCursor,
+  ): Promise<{ readonly flow: string; readonly statistics: Counters }> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#tryPlacing(ids, full);
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries) throw error;
+      }
+    }
+  }
+
+  async #tryPlacing(
+    ids: readonly string[],
+    full: boolean,
+  ): Promise<{ readonly flow: string; readonly statistics: Counters }> {
+    const { connectorSpace, metaverse } = this.#parts;
+    const writer = this.#slice.writer;
+    const stored = await this.#load(this.#connector, ids);
+    const work = new Set<string>();
+    const unlinked: Stored[] = [];
+    for (const id of ids) {
+      const one = stored.get(id);
+      if (one === undefined) continue;
+      if (one.object.metaverseId !== null) work.add(one.object.metaverseId);
+      else if (await this.#intentStands(one.object)) work.add(one.object.linking!);
+      else unlinked.push(one);
+    }
+
+    // Metaverse objects as this batch leaves them: two objects of one batch must be able to meet in one person.
+    const placed = new Map<string, { readonly before: StoredMetaverseObject | null; readonly after: MetaverseObject }>();
+    const intents: ObjectWrite[] = [];
+    const remains: (ObjectWrite & { readonly counters: Counters })[] = [];
+    const errors: { readonly object: string; readonly error: RunError }[] = [];
+    let statistics: Counters = {};
+    const candidatesOf = await this.#lookUp(unlinked);
+    for (const one of unlinked) {
+      const object: ConnectorSpaceObject = { ...one.object, linking: null };
+      const lookups = joinLookups(object, this.#configuration);
+      const candidates = new Map(
+        lookups.map((lookup) => {
+          const inStore = (candidatesOf.get(lookupKey(lookup)) ?? []).filter(
+            ({ object: found }) => !placed.has(found.id) && meets(found, lookup),
+          );
+          const inBatch = [...placed.values()].filter(({ after: found }) => meets(found, lookup));
+          return [joinKey(lookup), [...inStore.map((found) => found.object.id), ...inBatch.map((found) => found.after.id)]];
+        }),
+      );
+      const decision = decideConnection(object, this.#configuration, candidates);
+      if (decision.kind === "disconnector") {
+        const afterwards = asDisconnector(object, decision.reason);
+        if (decision.reason === "ambiguous-join") errors.push({ object: object.id, error: this.#ambiguous(object, decision.rule, candidates) });
+        const counter = decision.reason === "filtered" ? "disconnectorFiltered" : "disconnectorRemains";
+        const counters = afterwards === null ? {} : { [counter]: 1 };
+        if (afterwards !== null && sameState(one.object, afterwards)) statistics = addCounters(statistics, counters);
+        else remains.push({ before: one, after: afterwards, counters });
+        continue;
+      }
+      if (decision.kind === "stay") continue;
+      const { metaverseId } = decision;
+      const known = placed.get(metaverseId) ?? (await this.#existing(metaverseId, candidatesOf));
+      const base = known?.after ?? newMetaverseObject(metaverseId, decision.metaverseObjectType);
+      intents.push({ before: one, after: { ...object, linking: metaverseId } });
+      placed.set(metaverseId, {
+        before: known?.before ?? null,
+        after: this.#firstContributions(object, {
+          ...base,
+          connectors: [
+            ...base.connectors.filter(({ id }) => id !== object.id),
+            { connector: this.#connector, id: object.id },
+          ],
+        }),
+      });
+      work.add(metaverseId);
+    }
+
+    // Commit order: the intent, then the metaverse; the link itself and the flows follow in the second phase.
+    await connectorSpace.write(writer, intents);
+    await metaverse.write(
+      writer,
+      [...placed].map(([id, { before, after: object }]): MetaverseWrite => ({ before, after: object, id, work: "add" })),
+      this.#indexed,
+    );
+    if (!full) await metaverse.addWork(writer, [...work].filter((id) => !placed.has(id)));
+    await connectorSpace.write(writer, remains);
+    await this.#slice.report(errors);
+    return { flow: [...work].map(shardOf).join(""), statistics };
+  }
+
+  /** Whether the metaverse object knows of an unfinished link: then it is finished, else decided anew. */
+  async #intentStands(object: ConnectorSpaceObject): Promise<boolean> {
+    if (object.linking === null) return false;
+    const found = await this.#parts.metaverse.get(object.linking);
+    return found !== undefined && found.object.connectors.some(({ id }) => id === object.id);
+  }
+
+  async #existing(
+    id: string,
+    candidatesOf: ReadonlyMap<string, readonly StoredMetaverseObject[]>,
+  ): Promise<{ readonly before: StoredMetaverseObject; readonly after: MetaverseObject } | undefined> {
+    const before =
+      [...candidatesOf.values()].flat().find(({ object }) => object.id === id) ?? (await this.#parts.metaverse.get(id));
+    return before === undefined ? undefined : { before, after: before.object };
+  }
+
+  /** Values enough for the objects that come after to join; the second phase decides them all anew. */
+  #firstContributions(object: ConnectorSpaceObject, metaverse: MetaverseObject): MetaverseObject {
+    const image = importedImage(object);
+    if (image === null || Object.keys(metaverse.attributes).length > 0) return metaverse;
+    try {
+      const clock = { now: this.#now, random: () => this.#parts.random() };
+      const contributions = contributionsOf(object, image, metaverse, this.#configuration, clock);
+      return { ...metaverse, attributes: reduceContributions(contributions, {}, isoTime(this.#nowMs)) };
+    } catch {
+      return metaverse; // a flow that fails is that object's error in the second phase, with its message
+    }
+  }
+
+  /** The first condition of each lookup is asked of the index, each value once. */
+  async #lookUp(objects: readonly Stored[]): Promise<Map<string, readonly StoredMetaverseObject[]>> {
+    const lookups = new Map<string, JoinLookup>();
+    for (const { object } of objects) {
+      for (const lookup of joinLookups({ ...object, linking: null }, this.#configuration)) lookups.set(lookupKey(lookup), lookup);
+    }
+    const found = await pMap(
+      lookups,
+      async ([key, lookup]) => {
+        const { metaverseAttribute, value } = lookup.conditions[0]!;
+        return [key, await this.#parts.metaverse.findByIndex(metaverseAttribute, value)] as const;
+      },
+      { concurrency: 16 },
+    );
+    return new Map(found);
+  }
+
+  #ambiguous(object: ConnectorSpaceObject, rule: string | undefined, candidates: ReadonlyMap<string, readonly string[]>): RunError {
+    const found = [...candidates.values()].find(({ length }) => length > 1) ?? [];
+    return {
+      code: "ambiguous-join",
+      anchor: object.anchor,
+      dn: object.dn,
+      rule: rule ?? null,
+      attribute: null,
+      message: `Join rule matched several metaverse objects: ${found.join(", ")}. Make the rule more specific, or join by hand.`,
+      firstOccurred: isoTime(this.#nowMs),
+      retryCount: 0,
+    };
+  }
+
+  // ---- flowing -------------------------------------------------------------------------------------------------
+
+  async flow(): Promise<SliceOutcome> {
+    let cursor: FlowingCursor;
+    if (this.#slice.cursor !== null) cursor = JSON.parse(this.#slice.cursor);
+    else {
+      const rulesChanged =
+        (await this.#parts.state.get(this.#connector)).synchronizedRules !== this.#slice.run.rulesVersion;
+      cursor = { full: this.#slice.step.type === "fullSync" || rulesChanged, from: "" };
+    }
+    let failed = false;
+    for await (const batch of batches(this.#toFlow(cursor), flowingBatch)) {
+      const outcome = await this.#flowBatch(batch, cursor.full);
+      failed ||= outcome.failed;
+      cursor = { ...cursor, from: after(batch.at(-1)!.id) };
+      await this.#slice.save(JSON.stringify(cursor), outcome.statistics);
+      if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
+    }
+    const { statistics } = this.#slice.lease.checkpoint;
+    failed ||= (statistics.flowFailure ?? 0) > 0;
+    return { kind: "done", status: failed ? "completed-sync-errors" : "success" };
+  }
+
+  async *#toFlow({ full, from }: FlowingCursor): AsyncGenerator<{ readonly id: string; readonly stored?: StoredMetaverseObject }> {
+    const { metaverse } = this.#parts;
+    if (full) for await (const stored of metaverse.range(this.#slice.shard, from)) yield { id: stored.object.id, stored };
+    else for await (const id of metaverse.work(this.#slice.shard, from)) yield { id };
+  }
+
+  async #flowBatch(
+    batch: readonly { readonly id: string; readonly stored?: StoredMetaverseObject }[],
+    full: boolean,
+  ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
+    for (let attempt = 1; ; attempt++) {
+      const again = attempt > 1 || !full;
+      const metaverse = again
+        ? await this.#parts.metaverse.getMany(batch.map(({ id }) => id))
+        : new Map(batch.map(({ id, stored }) => [id, stored!]));
+      try {
+        return await this.#tryFlowing(batch.map(({ id }) => id), metaverse, full);
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries) throw error;
+      }
+    }
+  }
+
+  async #tryFlowing(
+    ids: readonly string[],
+    metaverse: ReadonlyMap<string, StoredMetaverseObject>,
+    full: boolean,
+  ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
+    const objects = await this.#connected([...metaverse.values()], full);
+    const adopt = await this.#adoption();
+    const decisions: { readonly id: string; readonly before: StoredMetaverseObject; readonly decision: SyncDecision }[] = [];
+    for (const id of ids) {
+      const before = metaverse.get(id);
+      if (before === undefined) continue;
+      const linked = before.object.connectors.flatMap(({ connector, id: object }) => objects.get(`${connector}/${object}`) ?? []);
+      const own = linked.filter(({ object }) => (object.metaverseId ?? object.linking) === id);
+      decisions.push({ id, before, decision: await this.#decide(before, own, objects, adopt) });
+    }
+    return this.#commit(ids, decisions, objects, full);
+  }
+
+  async #decide(
+    before: StoredMetaverseObject,
+    linked: readonly Stored[],
+    objects: Map<string, Stored>,
+    adopt: Adoption,
+  ): Promise<SyncDecision> {
+    let current = linked.map(({ object }) => object);
+    for (;;) {
+      const decision = synchronize({
+        metaverse: before.object,
+        objects: current,
+        syncing: this.#connector,
+        configuration: this.#configuration,
+        now: this.#now,
+        random: () => this.#parts.random(),
+      });
+      const adopted: ConnectorSpaceObject[] = [];
+      for (const provisioned of decision.provisioned) {
+        const found = await adopt(provisioned);
+        if (found === null || current.some(({ id }) => id === found.object.id)) continue;
+        objects.set(`${found.object.connector}/${found.object.id}`, found);
+        adopted.push({ ...found.object, linking: before.object.id });
+      }
+      if (adopted.length === 0) return decision;
+      current = [...current, ...adopted];
+    }
+  }
+
+  /** All objects that are linked to these metaverse objects, by `connector/id`. */
+  async #connected(metaverse: readonly StoredMetaverseObject[], full: boolean): Promise<Map<string, Stored>> {
+    const { connectorSpace } = this.#parts;
+    const found = new Map<string, Stored>();
+    const wanted = new Map<string, Set<string>>();
+    for (const { object } of metaverse) {
+      for (const { connector, id } of object.connectors) {
+        const ids = wanted.get(connector) ?? new Set();
+        wanted.set(connector, ids.add(id));
+      }
+    }
+    for (const [connector, ids] of wanted) {
+      const add = (stored: Stored) => {
+        ids.delete(stored.object.id);
+        found.set(`${connector}/${stored.object.id}`, stored);
+      };
+      if (full && metaverse.length > 1) {
+        // Ids of one family sort alike, so the objects of these metaverse objects lie in one range of their shard.
+        const from = familyOf(metaverse[0]!.object.id);
+        const to = `${familyOf(metaverse.at(-1)!.object.id)}\u007f`;
+        for await (const stored of connectorSpace.range(connector, this.#slice.shard, from, to)) {
+          if (ids.has(stored.object.id)) add(stored);
+        }
+      }
+      for (const stored of (await connectorSpace.getMany(connector, ids)).values()) add(stored);
+    }
+    return found;
+  }
+
+  /** Looks for unlinked objects that a provisioning would create a second time; asks only where there are any. */
+  async #adoption(): Promise<Adoption> {
+    const { connectorSpace } = this.#parts;
+    const unlinked = new Map<string, boolean>();
+    return async ({ connector, id, dn, lookups }: Provisioned) => {
+      let any = unlinked.get(connector);
+      if (any === undefined) {
+        const { disconnectors = 0, filteredDisconnectors = 0, explicitDisconnectors = 0 } =
+          await connectorSpace.totals(connector);
+        any = disconnectors + filteredDisconnectors + explicitDisconnectors > 0;
+        unlinked.set(connector, any);
+      }
+      if (!any) return null;
+      const free = ({ object }: Stored) => object.metaverseId === null && object.linking === null && object.disconnector !== "explicit";
+      const same = await connectorSpace.get(connector, id);
+      if (same !== undefined && free(same)) return same;
+      for (const { conditions } of lookups) {
+        const [first, ...others] = conditions;
+        if (first === undefined) continue;
+        const found = (await connectorSpace.findUnlinked(connector, first.connectorAttribute, first.value)).filter(
+          (one) => free(one) && [first, ...others].every((condition) => holds(one.object, condition)),
+        );
+        if (found.length === 1) return found[0]!;
+      }
+      // The reverse join by DN (SEMANTICS R12).
+      const byDn = (await connectorSpace.findByDn(connector, dn)).filter(free);
+      return byDn.length === 1 ? byDn[0]! : null;
+    };
+  }
+
+  async #commit(
+    ids: readonly string[],
+    decisions: readonly { readonly id: string; readonly before: StoredMetaverseObject; readonly decision: SyncDecision }[],
+    objects: ReadonlyMap<string, Stored>,
+    full: boolean,
+  ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
+    const { connectorSpace, metaverse, state } = this.#parts;
+    const { writer } = this.#slice;
+    const metaverseWrites: MetaverseWrite[] = [];
+    const gone: string[] = [];
+    const targets: ObjectWrite[] = [];
+    const sources: (ObjectWrite & { readonly counters: Counters })[] = [];
+    const errors: { readonly object: string; readonly error: RunError }[] = [];
+    const elsewhere: Counters[] = [];
+    for (const { id, before, decision } of decisions) {
+      if (decision.metaverse === null) {
+        // First a tombstone, the removal itself when nothing hangs on it any more.
+        gone.push(id);
+        if (!before.object.deleted) {
+          metaverseWrites.push({ before, after: { ...before.object, deleted: true }, id });
+        }
+      } else if (decision.metaverseChanged) metaverseWrites.push({ before, after: decision.metaverse, id });
+
+      const counters = flatCounters(decision, this.#connector);
+      const own = decision.objects.filter(({ connector }) => connector === this.#connector);
+      const others = decision.objects.filter(({ connector }) => connector !== this.#connector);
+      const toWrite = ({ connector, id: object, after: afterwards }: (typeof own)[number]): ObjectWrite => ({
+        before: objects.get(`${connector}/${object}`) ?? null,
+        after: afterwards,
+        due: this.#due(afterwards),
+      });
+      targets.push(...others.map(toWrite));
+      // Counted with the object's own row where one is written, so that a replay does not count again.
+      if (own.length > 0) sources.push(...own.map((change, index) => ({ ...toWrite(change), counters: index === 0 ? counters : {} })));
+      else elsewhere.push(counters);
+      for (const { id: object, connector, error } of decision.errors) {
+        const subject =
+          decision.objects.find((change) => change.id === object)?.after ?? objects.get(`${connector}/${object}`)?.object;
+        errors.push({
+          object,
+          error: subject === undefined || subject === null ? { ...runErrorOf(error), anchor: null, dn: null } : runError(error, subject),
+        });
+      }
+    }
+    await metaverse.write(writer, metaverseWrites, this.#indexed);
+    const changed = [...targets, ...sources].flatMap(({ after: object }) => object ?? []);
+    for (const [connector, all] of Map.groupBy(changed, ({ connector: name }) => name)) {
+      const dirty = exportShards(all);
+      if (dirty.length > 0) await state.markDirty(connector, "exportShards", dirty);
+    }
+    await connectorSpace.write(writer, targets);
+    await connectorSpace.write(writer, sources);
+    if (gone.length > 0) await this.#removeGone(gone);
+    if (!full) await metaverse.removeWork(writer, ids);
+    await this.#slice.report(errors);
+    return { statistics: addCounters(...elsewhere), failed: errors.length > 0 };
+  }
+
+  async #removeGone(ids: readonly string[]): Promise<void> {
+    const { metaverse } = this.#parts;
+    const tombstones = await metaverse.getMany(ids);
+    const writes = [...tombstones].map(([id, before]): MetaverseWrite => ({ before, after: null, id }));
+    await metaverse.write(this.#slice.writer, writes, this.#indexed);
+  }
+
+  #due(object: ConnectorSpaceObject | null): string | null {
+    const retainMs = object === null ? null : this.#configuration.connectors.get(object.connector)?.retainMs;
+    if (object?.absence == null || retainMs == null) return null;
+    return isoTime(Date.parse(object.absence.since) + retainMs);
+  }
+}
+
+type Adoption = (provisioned: Provisioned) => Promise<Stored | null>;
+
+/** Counters of the synchronised connector by their names; those of targets after them where the names are their own. */
+function flatCounters(decision: SyncDecision, syncing: string): Counters {
+  const outbound = Object.entries(decision.outbound).flatMap(([connector, counters]) =>
+    Object.entries(counters)
+      .filter(([name]) => name.startsWith("provisioned") || (name === "flowFailure" && connector !== syncing))
+      .map(([name, count]) => ({ [name]: count ?? 0 })),
+  );
+  return addCounters(decision.inbound as Counters, ...outbound);
+}
+
+function runErrorOf(error: SyncDecision["errors"][number]["error"]): RunError {
+  return {
+    code: error.code,
+    anchor: null,
+    dn: null,
+    rule: error.rule ?? null,
+    attribute: error.attribute ?? null,
+    message: error.message,
+    firstOccurred: error.firstOccurred,
+    retryCount: error.retryCount,
+  };
+}
+
+function meets(object: MetaverseObject, { metaverseObjectType, conditions }: JoinLookup): boolean {
+  if (object.deleted || (metaverseObjectType !== "*" && object.objectType !== metaverseObjectType)) return false;
+  return conditions.every(({ metaverseAttribute, value, caseSensitive }) => {
+    const syntax = caseSensitive ? "exact" : "caseIgnore";
+    const key = comparisonKey(value, syntax);
+    return valuesOf(object.attributes[metaverseAttribute]?.value).some((own) => comparisonKey(own, syntax) === key);
+  });
+}
+
+function holds(
+  object: ConnectorSpaceObject,
+  { connectorAttribute, value, caseSensitive }: Provisioned["lookups"][number]["conditions"][number],
+): boolean {
+  const image = importedImage(object);
+  if (connectorAttribute === "dn") return dnKey(object.dn) === dnKey(String(value));
+  const syntax = caseSensitive ? "exact" : "caseIgnore";
+  const key = comparisonKey(value, syntax);
+  return valuesOf(image?.attributes[connectorAttribute]).some((own) => comparisonKey(own, syntax) === key);
+}
+
+function lookupKey({ conditions }: JoinLookup): string {
+  const { metaverseAttribute, value } = conditions[0]!;
+  return `${metaverseAttribute}:${comparisonKey(value)}`;
+}
+
+/** Whether a disconnector stays exactly as it is. */
+function sameState(a: ConnectorSpaceObject, b: ConnectorSpaceObject): boolean {
+  return a.pendingImport === null && a.linking === b.linking && a.disconnector === b.disconnector && a.error === b.error;
+}
+
+function merge(a: string, b: string): string {
+  return [...new Set([...a, ...b])].sort().join("");
+}
+
+async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
+  let batch: T[] = [];
+  for await (const item of items) {
+    batch.push(item);
+    if (batch.length < size) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+}

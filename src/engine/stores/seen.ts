@@ -1,0 +1,59 @@
+import { prefixRange, rowsOf, type Tables } from "../ports/tables.ts";
+import { tableNames } from "./tableNames.ts";
+import { chunked } from "./texts.ts";
+
+/** Which run and step an import belongs to. */
+interface ImportKey {
+  readonly runId: string;
+  readonly step: number;
+}
+
+const hashBytes = 16;
+const partitionOf = ({ runId, step }: ImportKey) => `${runId}-${step}`;
+
+/** What an import has seen: one row per page with the hashes of its anchors, so that a page may be staged twice. */
+export class SeenStore {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** `anchorHashes`: 22 characters each, as `anchorHash` gives them; at most 4,000. */
+  async add(key: ImportKey, page: number, anchorHashes: readonly string[]): Promise<void> {
+    const bytes = Buffer.concat(anchorHashes.map((hash) => Buffer.from(hash, "base64url").subarray(0, hashBytes)));
+    const row = `p|${String(page).padStart(8, "0")}`;
+    await this.#tables.transact(tableNames.imports, partitionOf(key), [
+      { kind: "replace", row, properties: { bytes: new Uint8Array(bytes) } },
+    ]);
+  }
+
+  /** All of them, as hex. */
+  async load(key: ImportKey): Promise<Set<string>> {
+    const seen = new Set<string>();
+    const query = { partition: partitionOf(key), ...prefixRange("p|") };
+    for await (const { properties } of rowsOf(this.#tables, tableNames.imports, query)) {
+      const bytes = Buffer.from(properties.bytes as Uint8Array);
+      for (let at = 0; at < bytes.length; at += hashBytes) seen.add(bytes.toString("hex", at, at + hashBytes));
+    }
+    return seen;
+  }
+
+  async clear(key: ImportKey): Promise<void> {
+    const rows: string[] = [];
+    const query = { partition: partitionOf(key), ...prefixRange("p|"), select: ["none"] };
+    for await (const { row } of rowsOf(this.#tables, tableNames.imports, query)) rows.push(row);
+    for (const chunk of chunked(rows, () => 1, 100)) {
+      await this.#tables.transact(
+        tableNames.imports,
+        partitionOf(key),
+        chunk.map((row) => ({ kind: "delete" as const, row })),
+      );
+    }
+  }
+}
+
+/** The key by which `load` knows an anchor hash. */
+export function seenKey(anchorHash: string): string {
+  return Buffer.from(anchorHash, "base64url").toString("hex", 0, hashBytes);
+}
