@@ -1,7 +1,12 @@
 /** Step 2: scope, join and projection of one connector space object, and what it contributes. */
-import type { ConnectorSpaceObject, Image } from "./model.ts";
 import type { SyncConfiguration } from "./configuration.ts";
-import type { AttributeValue, Value } from "./values.ts";
+import type { EvaluationContext } from "./expression/expression.ts";
+import { evaluateFlow, own } from "./flow.ts";
+import { projectedId } from "./identity.ts";
+import { type ConnectorSpaceObject, type Image, importedImage, type MetaverseObject } from "./model.ts";
+import type { CompiledRule, MergeType } from "./rules.ts";
+import { compileScope, type ScopeContext, type ScopeTest } from "./scope.ts";
+import { type AttributeValue, type DateTime, dateTimeFromMs, type Value, valuesOf } from "./values.ts";
 
 /** One join group of one rule: the store finds the metaverse objects (no tombstones) that meet all conditions. */
 export interface JoinLookup {
@@ -18,51 +23,186 @@ export interface JoinLookup {
 
 /** `joinKey(lookup)` → ids of the metaverse objects found; two are enough to know that it is ambiguous. */
 export type JoinCandidates = ReadonlyMap<string, readonly string[]>;
-export declare function joinKey(lookup: Pick<JoinLookup, "rule" | "group">): string;
+
+export function joinKey(lookup: Pick<JoinLookup, "rule" | "group">): string {
+  return `${lookup.group}:${lookup.rule}`;
+}
+
+export type DisconnectorReason = "explicit" | "filtered" | "ambiguous-join" | "no-rule";
 
 export type ConnectionDecision =
   | { readonly kind: "stay"; readonly metaverseId: string }
   | {
-      readonly kind: "join";
+      readonly kind: "join" | "projection";
       readonly metaverseId: string;
       readonly metaverseObjectType: string;
       readonly rule: string;
     }
-  | {
-      readonly kind: "projection";
-      readonly metaverseId: string;
-      readonly metaverseObjectType: string;
-      readonly rule: string;
-    }
-  | {
-      readonly kind: "disconnector";
-      readonly reason: "explicit" | "filtered" | "ambiguous-join" | "no-rule";
-      readonly rule?: string;
-    };
+  | { readonly kind: "disconnector"; readonly reason: DisconnectorReason; readonly rule?: string };
 
 /** The lookups of an unlinked object, in the order in which they count; none when it is out of scope. */
-export declare function joinLookups(
+export function joinLookups(
   object: ConnectorSpaceObject,
   configuration: SyncConfiguration,
-): readonly JoinLookup[];
-export declare function decideConnection(
+): readonly JoinLookup[] {
+  const image = importedImage(object);
+  if (image === null || object.metaverseId !== null || object.disconnector === "explicit") return [];
+  return rulesInScope(object, image, configuration).flatMap((rule) =>
+    rule.join.flatMap((group, index) => {
+      const conditions = group.map((condition) => {
+        const values = valuesOf(readImage(image, condition.connectorAttribute));
+        // With several values, or none, the group cannot find one object.
+        return values.length === 1 && values[0] !== ""
+          ? {
+              metaverseAttribute: condition.metaverseAttribute,
+              value: values[0]!,
+              caseSensitive: condition.caseSensitive,
+            }
+          : null;
+      });
+      if (conditions.some((condition) => condition === null)) return [];
+      return [
+        {
+          rule: rule.name,
+          group: index,
+          metaverseObjectType: rule.metaverseObjectType,
+          conditions: conditions.filter((condition) => condition !== null),
+        },
+      ];
+    }),
+  );
+}
+
+/**
+ * Places one connector space object. The first line that applies decides:
+ *
+ *   disconnected by hand ──────► disconnector (explicit)
+ *   connected ─────────────────► stays; whether it leaves scope is for `synchronize`
+ *   out of scope ──────────────► disconnector (filtered)
+ *   a join group, one match ───► join
+ *   only ambiguous matches ────► disconnector (ambiguous-join): never project after an ambiguous match
+ *   a projection rule ─────────► projection
+ *   none ──────────────────────► disconnector (no-rule)
+ *
+ * @param candidates what the store found for `joinLookups(object, configuration)`
+ */
+export function decideConnection(
   object: ConnectorSpaceObject,
   configuration: SyncConfiguration,
   candidates: JoinCandidates,
-): ConnectionDecision;
+): ConnectionDecision {
+  if (object.metaverseId !== null) return { kind: "stay", metaverseId: object.metaverseId };
+  if (object.disconnector === "explicit") return { kind: "disconnector", reason: "explicit" };
+  const image = importedImage(object);
+  if (image === null || isFiltered(object.connector, image, configuration))
+    return { kind: "disconnector", reason: "filtered" };
+  const rules = rulesInScope(object, image, configuration);
+  if (rules.length === 0) {
+    const known = configuration.rules.inbound(object.connector, image.objectType).length > 0;
+    return { kind: "disconnector", reason: known ? "filtered" : "no-rule" };
+  }
+
+  let ambiguous: string | undefined;
+  for (const lookup of joinLookups(object, configuration)) {
+    const [match, ...others] = candidates.get(joinKey(lookup)) ?? [];
+    if (match === undefined) continue;
+    const { rule, metaverseObjectType } = lookup;
+    if (others.length === 0) return { kind: "join", metaverseId: match, metaverseObjectType, rule };
+    ambiguous ??= rule; // a later group may still find exactly one
+  }
+  if (ambiguous !== undefined)
+    return { kind: "disconnector", reason: "ambiguous-join", rule: ambiguous };
+
+  const projection = rules.find((rule) => rule.linkType === "provision" && hasJoinValue(rule, image));
+  if (projection === undefined) return { kind: "disconnector", reason: "no-rule" };
+  return {
+    kind: "projection",
+    metaverseId: projectedId(object.id),
+    metaverseObjectType: projection.metaverseObjectType,
+    rule: projection.name,
+  };
+}
+
+/** A rule that provisions does so only if at least one attribute of its join criteria has a value (DEF, R5). */
+function hasJoinValue(rule: CompiledRule, image: Image): boolean {
+  const conditions = rule.join.flat();
+  return (
+    conditions.length === 0 ||
+    conditions.some(({ connectorAttribute }) => valuesOf(readImage(image, connectorAttribute)).length > 0)
+  );
+}
+
 /**
  * The object after a decision that does not link it: pending import applied, link and intent gone. Null: it goes away,
  * because its pending import is a delete.
  */
-export declare function asDisconnector(
+export function asDisconnector(
   object: ConnectorSpaceObject,
-  reason: "explicit" | "filtered" | "ambiguous-join" | "no-rule",
-): ConnectorSpaceObject | null;
+  reason: DisconnectorReason,
+): ConnectorSpaceObject | null {
+  const image = importedImage(object);
+  if (image === null) return null;
+  return {
+    ...object,
+    objectType: image.objectType,
+    dn: image.dn,
+    synchronized: image,
+    pendingImport: null,
+    pendingExport: null,
+    metaverseId: null,
+    linking: null,
+    disconnector: reason === "explicit" || reason === "filtered" ? reason : "normal",
+    explicitConnector: false,
+    absence: null,
+    wantedBits: {},
+    error: object.error?.phase === "synchronization" ? null : object.error,
+  };
+}
+
 /** For `StagingOptions.inScope`. */
-export declare function inboundScope(
+export function inboundScope(
   connector: string,
   configuration: SyncConfiguration,
-): (image: Image) => boolean;
+): (image: Image) => boolean {
+  return (image) => isInScope(connector, image, configuration);
+}
+
+/** Whether the connector's filter lets the image pass and an inbound rule takes it; true for a pure target. */
+export function isInScope(connector: string, image: Image, configuration: SyncConfiguration): boolean {
+  if (isFiltered(connector, image, configuration)) return false;
+  if (!configuration.rules.hasInbound(connector)) return true;
+  const context = imageContext(image, null, connector, configuration);
+  return configuration.rules
+    .inbound(connector, image.objectType)
+    .some((rule) => rule.inScope(context));
+}
+
+const filters = new WeakMap<object, ScopeTest>();
+
+function isFiltered(connector: string, image: Image, configuration: SyncConfiguration): boolean {
+  const filter = configuration.connectors.get(connector)?.filter ?? [];
+  if (filter.length === 0) return false;
+  let test = filters.get(filter);
+  if (test === undefined) {
+    test = compileScope(filter);
+    filters.set(filter, test);
+  }
+  return test(imageContext(image, null, connector, configuration));
+}
+
+/** The inbound rules that hold for the object with this image, in order of precedence. */
+export function rulesInScope(
+  object: ConnectorSpaceObject,
+  image: Image,
+  configuration: SyncConfiguration,
+): readonly CompiledRule[] {
+  const rules = configuration.rules.inbound(object.connector, image.objectType);
+  const context = imageContext(image, object.absence, object.connector, configuration);
+  const inScope = rules.filter((rule) => rule.inScope(context));
+  // When the rules have let go of an object that is still in its grace period, no scope holds for it any more; without
+  // values the metaverse object would lose what the grace period is to keep.
+  return inScope.length === 0 && object.absence !== null ? rules : inScope;
+}
 
 /** What one rule offers for one metaverse attribute. */
 export interface Contribution {
@@ -74,5 +214,82 @@ export interface Contribution {
   readonly precedence: number;
   /** `authoritativeNull`: no rule of lower precedence may contribute either. */
   readonly offer: { readonly value: AttributeValue } | "authoritativeNull";
-  readonly mergeType: "update" | "merge" | "mergeCaseInsensitive";
+  readonly mergeType: MergeType;
+}
+
+export interface Clock {
+  readonly now: DateTime;
+  random(): number;
+}
+
+/**
+ * What the object offers its metaverse object through the rules in whose scope it is.
+ * @throws FlowError when a flow fails: the object offers all or nothing
+ */
+export function contributionsOf(
+  object: ConnectorSpaceObject,
+  image: Image,
+  metaverse: MetaverseObject,
+  configuration: SyncConfiguration,
+  clock: Clock,
+): readonly Contribution[] {
+  const context: EvaluationContext = {
+    ...imageContext(image, object.absence, object.connector, configuration),
+    // Our images hold nothing that an import has not shown, so what is read is what is confirmed.
+    importedValue: (name) => readImage(image, name),
+    now: clock.now,
+    random: () => clock.random(),
+  };
+  const types = configuration.metaverse.get(metaverse.objectType)?.attributes;
+  const contributions: Contribution[] = [];
+  for (const rule of rulesInScope(object, image, configuration)) {
+    if (rule.metaverseObjectType !== metaverse.objectType) continue;
+    for (const flow of rule.flows) {
+      const kept = own(metaverse.attributes, flow.target);
+      const isOurs = kept?.connector === object.connector && kept.rule === rule.name;
+      const offer =
+        flow.applyOnce && isOurs
+          ? { value: kept.value }
+          : evaluateFlow(rule.name, flow, context, types?.get(flow.target));
+      if (offer === "null" || (offer === "ignore" && !isOurs)) continue;
+      contributions.push({
+        attribute: flow.target,
+        connector: object.connector,
+        object: object.id,
+        rule: rule.name,
+        precedence: rule.precedence,
+        offer: offer === "ignore" ? { value: kept!.value } : offer,
+        mergeType: flow.mergeType,
+      });
+    }
+  }
+  return contributions;
+}
+
+/** `%Connector.ID%` is the connector's name: that is what rules compare it with. */
+export function parametersOf(
+  connector: string,
+  configuration: SyncConfiguration,
+): (name: string) => Value | undefined {
+  return (name) => (name === "Connector.ID" ? connector : configuration.parameters.get(name));
+}
+
+function imageContext(
+  image: Image,
+  absence: ConnectorSpaceObject["absence"],
+  connector: string,
+  configuration: SyncConfiguration,
+): Required<ScopeContext> {
+  return {
+    attribute: (name) => {
+      if (absence !== null && name === "absence") return absence.kind;
+      if (absence !== null && name === "absentSince") return dateTimeFromMs(Date.parse(absence.since));
+      return readImage(image, name);
+    },
+    parameter: parametersOf(connector, configuration),
+  };
+}
+
+export function readImage(image: Image, name: string): AttributeValue | undefined {
+  return name === "dn" ? image.dn : own(image.attributes, name);
 }

@@ -1,4 +1,118 @@
 /** Step 3: contributions become the metaverse object; and when it goes. */
-import type { MetaverseObject } from "./model.ts";
+import type { DeletionRule } from "./configuration.ts";
+import { own } from "./flow.ts";
+import type { Contribution } from "./inbound.ts";
+import type { MetaverseObject, MetaverseValue } from "./model.ts";
+import { type AttributeValue, attributesEqual, comparisonKey, type Value, valuesOf } from "./values.ts";
 
-export declare function newMetaverseObject(id: string, objectType: string): MetaverseObject;
+/** What a projection starts from. */
+export function newMetaverseObject(id: string, objectType: string): MetaverseObject {
+  return { id, objectType, attributes: {}, connectors: [], deleted: false };
+}
+
+/**
+ * The attributes of the metaverse object: a function of the contributions alone, in whatever order they come. What
+ * the object has now only tells since when a value stands.
+ *
+ * Without merging, the offer of the lowest precedence wins. With merging, all values are collected down to the first
+ * `authoritativeNull`; the lineage names the first of their rules.
+ */
+export function reduceContributions(
+  contributions: readonly Contribution[],
+  present: MetaverseObject["attributes"],
+  now: string,
+): MetaverseObject["attributes"] {
+  const attributes: Record<string, MetaverseValue> = {};
+  const byAttribute = Map.groupBy(contributions, (contribution) => contribution.attribute);
+  for (const name of [...byAttribute.keys()].sort()) {
+    const ranked = byAttribute.get(name)!.toSorted(byRank);
+    const stop = ranked.findIndex((contribution) => contribution.offer === "authoritativeNull");
+    const offers = (stop < 0 ? ranked : ranked.slice(0, stop)).flatMap((contribution) =>
+      contribution.offer === "authoritativeNull" ? [] : [{ contribution, value: contribution.offer.value }],
+    );
+    const [first] = offers;
+    if (first === undefined) continue;
+    const { connector, rule, precedence, mergeType } = first.contribution;
+    const value =
+      mergeType === "update"
+        ? first.value
+        : merged(
+            offers.map((offer) => offer.value),
+            mergeType,
+          );
+    const before = own(present, name);
+    const since = before !== undefined && attributesEqual(before.value, value, "exact") ? before.since : now;
+    attributes[name] = { value, connector, rule, precedence, since };
+  }
+  return attributes;
+}
+
+/** Total, so that the outcome does not depend on the order of arrival. */
+function byRank(a: Contribution, b: Contribution): number {
+  return (
+    a.precedence - b.precedence ||
+    compareText(a.rule, b.rule) ||
+    compareText(a.connector, b.connector) ||
+    compareText(a.object, b.object)
+  );
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function merged(
+  values: readonly AttributeValue[],
+  mergeType: "merge" | "mergeCaseInsensitive",
+): readonly Value[] {
+  const syntax = mergeType === "merge" ? "exact" : "caseIgnore";
+  const distinct = new Map<string, Value>();
+  for (const value of values.flatMap((one) => valuesOf(one))) {
+    const key = comparisonKey(value, syntax);
+    if (!distinct.has(key)) distinct.set(key, value);
+  }
+  return [...distinct.values()];
+}
+
+/** One connected object as the deletion rule sees it. */
+export interface Link {
+  readonly connector: string;
+  /** Whether an inbound rule of link type provision or stickyJoin holds for it. */
+  readonly keepsAlive: boolean;
+}
+
+/**
+ * Whether the metaverse object goes.
+ * @param before the connectors it was connected to; a connector of `anyOf` counts as gone only if it was there
+ * @param remaining what stays connected
+ * @returns why, in words; null when it stays
+ */
+export function decideDeletion(
+  rule: DeletionRule,
+  before: readonly string[],
+  remaining: readonly Link[],
+): string | null {
+  if (remaining.length === 0) return "nothing is connected any more";
+  switch (rule.kind) {
+    case "lastConnector":
+      return null;
+    case "lastProvisioningRule":
+      return remaining.some((link) => link.keepsAlive)
+        ? null
+        : "no connected object is held by a rule that provisions or joins stickily";
+    case "anyOf": {
+      const gone = rule.connectors.find(
+        (connector) =>
+          before.includes(connector) && !remaining.some((link) => link.connector === connector),
+      );
+      return gone === undefined ? null : `its object in ${gone} is gone`;
+    }
+  }
+}
+
+/** Whether what is connected to a tombstone brings it back to life: the same person has returned. */
+export function decideRevival(rule: DeletionRule, links: readonly Link[]): boolean {
+  return links.some((link) =>
+    rule.kind === "anyOf" ? rule.connectors.includes(link.connector) : link.keepsAlive,
+  );
+}

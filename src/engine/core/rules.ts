@@ -4,10 +4,12 @@
  * A rule belongs to one connector and one direction. Its scope is an OR of AND-groups, its join groups are tried in
  * order, its flows carry values. What an exported rule of Entra Connect says can be said here, field by field.
  */
-import { type CompiledExpression, compileExpression, type Problem } from "./expression/expression.ts";
+import { type CompiledExpression, compileExpression } from "./expression/expression.ts";
 import { closest } from "./expression/problems.ts";
+import { childrenOf, type Expression } from "./expression/syntax.ts";
+import { constantOf } from "./flow.ts";
 import { compileScope, type ScopeGroup, type ScopeTest } from "./scope.ts";
-import type { AttributeType, AttributeValue, Value } from "./values.ts";
+import type { AttributeType, Value } from "./values.ts";
 
 export type Direction = "inbound" | "outbound";
 
@@ -104,8 +106,338 @@ export interface AttributeInfo {
   readonly type: AttributeType;
   readonly multiValued: boolean;
   readonly readOnly?: boolean;
+  readonly indexed?: boolean;
 }
 
 export type CompiledRules =
   | { readonly ok: true; readonly rules: RuleSet; readonly warnings: readonly RuleProblem[] }
   | { readonly ok: false; readonly problems: readonly RuleProblem[] };
+
+/** What inbound rules may read beside the selected attributes of the object. */
+export const connectorSpaceAttributes: ReadonlyMap<string, AttributeInfo> = new Map([
+  ["dn", { type: "string", multiValued: false }],
+  ["absence", { type: "string", multiValued: false }],
+  ["absentSince", { type: "dateTime", multiValued: false }],
+]);
+
+/** Compiles the set whole or not at all; every problem of every rule is told. */
+export function compileRules(rules: readonly SyncRule[], context: RuleContext): CompiledRules {
+  const problems: RuleProblem[] = [];
+  const compiled = rules.map((rule) => new RuleCompiler(rule, context, problems).compile());
+  checkTogether(rules, problems);
+  if (problems.some((problem) => problem.severity === "error")) return { ok: false, problems };
+  return { ok: true, rules: ruleSet(compiled), warnings: problems };
+}
+
+function ruleSet(all: readonly CompiledRule[]): RuleSet {
+  const rules = all.filter((rule) => rule.enabled).sort(byPrecedence);
+  const inbound = Map.groupBy(
+    rules.filter((rule) => rule.direction === "inbound"),
+    (rule) => JSON.stringify([rule.connector, rule.connectorObjectType]),
+  );
+  const outboundRules = rules.filter((rule) => rule.direction === "outbound");
+  const outbound = Map.groupBy(outboundRules, (rule) =>
+    JSON.stringify([rule.connector, rule.metaverseObjectType]),
+  );
+  const targets = Map.groupBy(outboundRules, (rule) => rule.metaverseObjectType);
+  const sources = new Set(
+    rules.filter((rule) => rule.direction === "inbound").map((rule) => rule.connector),
+  );
+  return {
+    rules,
+    inbound: (connector, type) => inbound.get(JSON.stringify([connector, type])) ?? [],
+    outbound: (connector, type) => outbound.get(JSON.stringify([connector, type])) ?? [],
+    hasInbound: (connector) => sources.has(connector),
+    targets: (type) => [...new Set((targets.get(type) ?? []).map((rule) => rule.connector))].sort(),
+  };
+}
+
+/** Names settle what equal precedence leaves open, so that no outcome depends on the order of files. */
+function byPrecedence(a: CompiledRule, b: CompiledRule): number {
+  return a.precedence - b.precedence || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+}
+
+/** Checks and compiles one rule. */
+class RuleCompiler {
+  readonly #rule: SyncRule;
+  readonly #problems: RuleProblem[];
+  readonly #parameters: ReadonlySet<string>;
+  readonly #connector: ReadonlyMap<string, AttributeInfo | null> | undefined;
+  readonly #metaverse: ReadonlyMap<string, AttributeInfo> | undefined;
+
+  constructor(rule: SyncRule, context: RuleContext, problems: RuleProblem[]) {
+    this.#rule = rule;
+    this.#problems = problems;
+    this.#parameters = context.parameters;
+    const types = context.connectorAttributes.get(rule.connector);
+    if (types === undefined)
+      this.#unknown(["connector"], "connector", rule.connector, context.connectorAttributes.keys());
+    else if (!types.has(rule.connectorObjectType))
+      this.#unknown(["connectorObjectType"], "object type", rule.connectorObjectType, types.keys());
+    this.#connector = types?.get(rule.connectorObjectType);
+    this.#metaverse = context.metaverseAttributes.get(rule.metaverseObjectType);
+    if (this.#metaverse === undefined)
+      this.#unknown(
+        ["metaverseObjectType"],
+        "metaverse object type",
+        rule.metaverseObjectType,
+        context.metaverseAttributes.keys(),
+      );
+  }
+
+  compile(): CompiledRule {
+    const rule = this.#rule;
+    rule.scope.forEach((group, g) => {
+      group.forEach((condition, c) => {
+        this.#source(condition.attribute, ["scope", g, c, "attribute"]);
+      });
+    });
+    rule.join.forEach((group, g) => {
+      group.forEach((condition, c) => {
+        this.#joinCondition(condition, ["join", g, c]);
+      });
+    });
+    if (rule.direction === "outbound") this.#outbound();
+    return {
+      ...rule,
+      inScope: compileScope(rule.scope),
+      flows: rule.flows.flatMap((flow, index) => this.#flow(flow, ["flows", index])),
+    };
+  }
+
+  #outbound(): void {
+    const rule = this.#rule;
+    if (rule.linkType === "stickyJoin")
+      this.#error(
+        ["linkType"],
+        "misplaced-link-type",
+        "stickyJoin keeps a metaverse object alive, so only an inbound rule can have it.",
+        "Write join or provision.",
+      );
+    if (rule.linkType === "provision" && !rule.flows.some((flow) => flow.target === "dn"))
+      this.#error(
+        ["linkType"],
+        "no-dn-flow",
+        "The rule provisions, but no flow says where.",
+        'Add a flow with target "dn".',
+      );
+  }
+
+  #joinCondition(condition: JoinCondition, path: (string | number)[]): void {
+    const { connectorAttribute, metaverseAttribute } = condition;
+    if (this.#connector && !this.#connector.has(connectorAttribute) && connectorAttribute !== "dn")
+      this.#unknownAttribute([...path, "connectorAttribute"], connectorAttribute, "connector");
+    if (this.#metaverse === undefined) return;
+    const info = this.#metaverse.get(metaverseAttribute);
+    if (info === undefined)
+      this.#unknownAttribute([...path, "metaverseAttribute"], metaverseAttribute, "metaverse");
+    else if (info.indexed === false)
+      this.#error(
+        [...path, "metaverseAttribute"],
+        "join-attribute-not-indexed",
+        `The metaverse attribute "${metaverseAttribute}" is not indexed, so it cannot be joined on.`,
+        'Set "indexed: true" for it in metaverse.yaml.',
+      );
+  }
+
+  #flow(flow: Flow, path: (string | number)[]): CompiledFlow[] {
+    const target = this.#target(flow.target, [...path, "target"]);
+    if (flow.ownedBits !== undefined && target != null && target.type !== "integer")
+      this.#error(
+        [...path, "ownedBits"],
+        "target-type",
+        `ownedBits is for integers, and "${flow.target}" is of type ${target.type}.`,
+        "Remove ownedBits.",
+      );
+    if (flow.ownedBits !== undefined && this.#rule.direction === "inbound")
+      this.#error(
+        [...path, "ownedBits"],
+        "misplaced-owned-bits",
+        "Bits are owned in a connected directory, not in the metaverse.",
+        "Use ownedBits in the outbound rule.",
+      );
+    if (flow.kind === "constant") {
+      if (target == null) return [flow];
+      const value = constantOf(flow.value, target.type);
+      if (value !== undefined) return [{ ...flow, value }];
+      this.#error(
+        [...path, "constant"],
+        "target-type",
+        `The constant cannot be a value of type ${target.type}, which "${flow.target}" has.`,
+        "Write a value of that type.",
+      );
+      return [];
+    }
+    if (flow.kind === "direct") {
+      this.#source(flow.source, [...path, "source"]);
+      return [flow];
+    }
+    return this.#expression(flow, target, [...path, "expression"]);
+  }
+
+  #expression(
+    flow: Extract<Flow, { kind: "expression" }>,
+    target: AttributeInfo | null,
+    path: (string | number)[],
+  ): CompiledFlow[] {
+    const attributes = this.#typedSources();
+    const result = compileExpression(flow.expression, {
+      schema: { ...(attributes && { attributes }), parameters: this.#parameters },
+      ...(target && flow.target !== "dn" && { target: { name: flow.target, ...target } }),
+    });
+    for (const problem of result.ok ? result.warnings : result.problems)
+      this.#problems.push({
+        rule: this.#rule.name,
+        path,
+        code: problem.code,
+        message: `In the expression for "${flow.target}": ${problem.message}`,
+        remedy: problem.suggestion === undefined ? "" : `Suggestion: ${problem.suggestion}`,
+        severity: problem.severity,
+        position: { line: problem.line, column: problem.column },
+      });
+    if (!result.ok) return [];
+    if (attributes === undefined)
+      for (const name of result.expression.attributes) this.#source(name, path);
+    if (calls(result.expression.ast, "Now"))
+      this.#problems.push({
+        rule: this.#rule.name,
+        path,
+        code: "depends-on-the-clock",
+        message: `The expression for "${flow.target}" uses Now(), and nothing synchronises an object because time has passed.`,
+        remedy: "Let onAbsence.retain of the connector decide about grace periods.",
+        severity: "warning",
+      });
+    return [{ ...flow, compiled: result.expression }];
+  }
+
+  /** The attributes that an expression may read, once the types of all of them are known. */
+  #typedSources(): ReadonlyMap<string, AttributeInfo> | undefined {
+    if (this.#rule.direction === "outbound") return this.#metaverse;
+    if (this.#connector === undefined) return undefined;
+    const typed = new Map(connectorSpaceAttributes);
+    for (const [name, info] of this.#connector) {
+      if (info === null) return undefined;
+      typed.set(name, info);
+    }
+    return typed;
+  }
+
+  #source(name: string, path: (string | number)[]): void {
+    if (this.#rule.direction === "inbound") {
+      if (this.#connector && !this.#connector.has(name) && !connectorSpaceAttributes.has(name))
+        this.#unknownAttribute(path, name, "connector");
+    } else if (this.#metaverse && !this.#metaverse.has(name)) this.#unknownAttribute(path, name, "metaverse");
+  }
+
+  /** What is known of the target; null when its type is not, or it does not exist. */
+  #target(name: string, path: (string | number)[]): AttributeInfo | null {
+    if (this.#rule.direction === "inbound") {
+      const info = this.#metaverse?.get(name);
+      if (this.#metaverse && info === undefined) this.#unknownAttribute(path, name, "metaverse");
+      return info ?? null;
+    }
+    if (name === "dn") return { type: "string", multiValued: false };
+    if (this.#connector === undefined) return null;
+    const info = this.#connector.get(name);
+    if (info === undefined) this.#unknownAttribute(path, name, "connector");
+    if (info?.readOnly)
+      this.#error(
+        path,
+        "target-read-only",
+        `The directory sets "${name}" itself, no flow can.`,
+        "Remove the flow.",
+      );
+    return info ?? null;
+  }
+
+  #unknownAttribute(path: (string | number)[], name: string, where: "connector" | "metaverse"): void {
+    const rule = this.#rule;
+    const known = where === "connector" ? this.#connector : this.#metaverse;
+    const what =
+      where === "connector"
+        ? `"${name}" is not a selected attribute of ${rule.connectorObjectType} in ${rule.connector}`
+        : `"${name}" is not an attribute of the metaverse object type ${rule.metaverseObjectType}`;
+    const suggestion = closest(name, known?.keys() ?? []);
+    const file = where === "connector" ? "the connector's file" : "metaverse.yaml";
+    this.#error(
+      path,
+      "unknown-attribute",
+      `${what}.`,
+      suggestion === undefined ? `Add it in ${file}.` : `Did you mean "${suggestion}"? Or add it in ${file}.`,
+    );
+  }
+
+  #unknown(path: (string | number)[], what: string, name: string, known: Iterable<string>): void {
+    const names = [...known];
+    const suggestion = closest(name, names);
+    this.#error(
+      path,
+      `unknown-${what.replaceAll(" ", "-")}`,
+      `There is no ${what} "${name}".`,
+      suggestion === undefined ? `Known: ${names.join(", ") || "none"}.` : `Did you mean "${suggestion}"?`,
+    );
+  }
+
+  #error(path: readonly (string | number)[], code: string, message: string, remedy: string): void {
+    this.#problems.push({ rule: this.#rule.name, path, code, message, remedy, severity: "error" });
+  }
+}
+
+function calls(node: Expression, name: string): boolean {
+  if (node.kind === "call" && node.name.toLowerCase() === name.toLowerCase()) return true;
+  return childrenOf(node).some((child) => calls(child, name));
+}
+
+/** What only shows when rules stand side by side. */
+function checkTogether(rules: readonly SyncRule[], problems: RuleProblem[]): void {
+  const names = new Map<string, SyncRule>();
+  for (const rule of rules) {
+    if (names.has(rule.name))
+      problems.push({
+        rule: rule.name,
+        path: ["name"],
+        code: "duplicate-rule",
+        message: `Another rule is called "${rule.name}" too.`,
+        remedy: "Give each rule a name of its own.",
+        severity: "error",
+      });
+    names.set(rule.name, rule);
+  }
+  const first = new Map<string, { rule: SyncRule; flow: Flow }>();
+  const byTarget = new Map<string, { rule: SyncRule; flow: Flow }>();
+  for (const rule of rules.filter(({ enabled }) => enabled)) {
+    rule.flows.forEach((flow, index) => {
+      const place =
+        rule.direction === "inbound"
+          ? ["inbound", rule.metaverseObjectType, flow.target]
+          : ["outbound", rule.connector, rule.connectorObjectType, flow.target];
+      const path = ["flows", index, "target"];
+      const other = first.get(JSON.stringify(place));
+      if (other === undefined) first.set(JSON.stringify(place), { rule, flow });
+      else if (other.flow.mergeType !== flow.mergeType)
+        problems.push({
+          rule: rule.name,
+          path,
+          code: "merge-types-differ",
+          message: `"${flow.target}" is flowed with mergeType ${flow.mergeType} here and ${other.flow.mergeType} in rule ${other.rule.name}.`,
+          remedy: "Use the same mergeType in all rules that flow this attribute.",
+          severity: "error",
+        });
+      const key = JSON.stringify([...place, rule.precedence]);
+      const rival = byTarget.get(key);
+      if (rival !== undefined && flow.mergeType === "update" && rival.flow.applyOnce === flow.applyOnce)
+        problems.push({
+          rule: rule.name,
+          path: rival.rule === rule ? path : ["precedence"],
+          code: "ambiguous-precedence",
+          message:
+            rival.rule === rule
+              ? `"${flow.target}" has two flows in this rule.`
+              : `Precedence ${rule.precedence} is also that of rule ${rival.rule.name}, and both flow "${flow.target}".`,
+          remedy: rival.rule === rule ? "Keep one of them." : "Give the rules different precedences.",
+          severity: "error",
+        });
+      byTarget.set(key, { rule, flow });
+    });
+  }
+}

@@ -6,8 +6,8 @@
  */
 import {
   type AttributeValue,
-  comparisonKey,
   dateTimeFromMs,
+  dateTimeToMs,
   dnKey,
   isDateTime,
   isReference,
@@ -60,3 +60,133 @@ export interface ScopeContext {
   parameter?(name: string): Value | undefined;
 }
 export type ScopeTest = (context: ScopeContext) => boolean;
+
+/** What the text of a condition means for each type of value. Compiled once, asked for every object. */
+interface Operand {
+  readonly text: string;
+  readonly lower: string;
+  readonly integer: bigint | null;
+  readonly ms: number;
+}
+
+const ordered: Readonly<Partial<Record<ScopeOperator, (order: number) => boolean>>> = {
+  LESSTHAN: (order) => order < 0,
+  LESSTHAN_OR_EQUAL: (order) => order <= 0,
+  GREATERTHAN: (order) => order > 0,
+  GREATERTHAN_OR_EQUAL: (order) => order >= 0,
+};
+const textual: Readonly<Partial<Record<ScopeOperator, (value: string, operand: string) => boolean>>> = {
+  CONTAINS: (value, operand) => value.includes(operand),
+  STARTSWITH: (value, operand) => value.startsWith(operand),
+  ENDSWITH: (value, operand) => value.endsWith(operand),
+};
+const negations: Readonly<Partial<Record<ScopeOperator, ScopeOperator>>> = {
+  NOTEQUAL: "EQUAL",
+  NOTCONTAINS: "CONTAINS",
+  NOTSTARTSWITH: "STARTSWITH",
+  NOTENDSWITH: "ENDSWITH",
+  ISNULL: "ISNOTNULL",
+  ISNOTIN: "ISIN",
+  ISBITNOTSET: "ISBITSET",
+  ISNOTMEMBEROF: "ISMEMBEROF",
+};
+
+/** A test for the groups; parameters in the values are looked up when it is asked. */
+export function compileScope(groups: readonly ScopeGroup[]): ScopeTest {
+  if (groups.length === 0) return () => true;
+  const tests = groups.map((group) => group.map(compileCondition));
+  return (context) => tests.some((group) => group.every((condition) => condition(context)));
+}
+
+function compileCondition({ attribute, operator, value }: ScopeCondition): ScopeTest {
+  const positive = negations[operator] ?? operator;
+  const negated = positive !== operator;
+  const texts = Array.isArray(value)
+    ? value
+    : positive === "ISIN"
+      ? String(value ?? "")
+          .split(";")
+          .map((text) => text.trim())
+      : [String(value ?? "")];
+  const fixed = texts.some((text) => text.includes("%")) ? null : texts.map(operandOf);
+  return (context) => {
+    const operands = fixed ?? texts.map((text) => operandOf(withParameters(text, context)));
+    const holds = valuesOf(context.attribute(attribute)).some((one) =>
+      operands.some((operand) => meets(one, positive, operand)),
+    );
+    return holds !== negated;
+  };
+}
+
+function withParameters(text: string, context: ScopeContext): string {
+  return text.replace(/%([A-Za-z_][\w.]*)%/g, (whole, name: string) => {
+    const value = context.parameter?.(name);
+    return value === undefined ? whole : textOf(value);
+  });
+}
+
+function operandOf(text: string): Operand {
+  const number = text.trim();
+  const integer = /^-?\d+$/.test(number)
+    ? BigInt(number)
+    : /^&H[0-9A-Fa-f]+$/i.test(number)
+      ? BigInt(`0x${number.slice(2)}`)
+      : /^0x[0-9A-Fa-f]+$/i.test(number)
+        ? BigInt(number)
+        : null;
+  return { text, lower: text.toLowerCase(), integer, ms: Date.parse(text) };
+}
+
+function meets(value: Value, operator: ScopeOperator, operand: Operand): boolean {
+  switch (operator) {
+    case "ISNOTNULL":
+      return value !== "";
+    case "EQUAL":
+    case "ISIN":
+      return equals(value, operand);
+    case "ISMEMBEROF":
+      return dnKey(textOf(value)) === dnKey(operand.text);
+    case "ISBITSET":
+      return (
+        typeof value === "bigint" && operand.integer !== null && (value & operand.integer) === operand.integer
+      );
+    default: {
+      const text = textual[operator];
+      if (text !== undefined) return text(textOf(value).toLowerCase(), operand.lower);
+      const order = orderOf(value, operand);
+      return order !== null && (ordered[operator]?.(order) ?? false);
+    }
+  }
+}
+
+function equals(value: Value, operand: Operand): boolean {
+  if (typeof value === "bigint") return operand.integer !== null && value === operand.integer;
+  if (isDateTime(value))
+    return !Number.isNaN(operand.ms) && value.ticks === dateTimeFromMs(operand.ms).ticks;
+  if (isReference(value)) return dnKey(value.dn) === dnKey(operand.text);
+  return textOf(value).toLowerCase() === operand.lower;
+}
+
+/** Negative, zero or positive; null when the two cannot be ordered. */
+function orderOf(value: Value, operand: Operand): number | null {
+  if (typeof value === "bigint") {
+    if (operand.integer === null) return null;
+    return value < operand.integer ? -1 : value > operand.integer ? 1 : 0;
+  }
+  if (isDateTime(value)) {
+    if (Number.isNaN(operand.ms)) return null;
+    const other = dateTimeFromMs(operand.ms).ticks;
+    return value.ticks < other ? -1 : value.ticks > other ? 1 : 0;
+  }
+  const text = textOf(value).toLowerCase();
+  return text < operand.lower ? -1 : text > operand.lower ? 1 : 0;
+}
+
+/** The text that an operator for text sees: dates as ISO 8601, binary as lower-case hex. */
+function textOf(value: Value): string {
+  if (typeof value === "string") return value;
+  if (typeof value === "bigint" || typeof value === "boolean") return String(value);
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
+  if (isDateTime(value)) return new Date(dateTimeToMs(value)).toISOString();
+  return value.dn;
+}

@@ -1,8 +1,35 @@
-/** Steps 2 to 4 as one function: the synchronisation step, preview and simulator all call it. */
+/**
+ * Steps 2 to 4 as one function: the synchronisation step, preview and simulator all call it.
+ *
+ *   the metaverse object and all that is linked to it
+ *     ─► fates: what stays connected, what goes (deleted, out of scope, grace over, a duplicate)
+ *     ─► contributions of what stays ─► deletion rule, or the reduced values
+ *     ─► every target: provision, flow, deprovision ─► one decision, to be committed in one go
+ *
+ * What fails for one object is its error; the others, and the other targets, go on.
+ */
+import { isDeepStrictEqual } from "node:util";
 import type { SyncConfiguration } from "./configuration.ts";
-import type { Contribution } from "./inbound.ts";
-import type { ConnectorSpaceObject, MetaverseObject, ObjectError } from "./model.ts";
-import type { DateTime, Value } from "./values.ts";
+import { FlowError } from "./flow.ts";
+import { projectedId } from "./identity.ts";
+import { asDisconnector, type Contribution, contributionsOf, isInScope, rulesInScope } from "./inbound.ts";
+import { decideDeletion, decideRevival, type Link, reduceContributions } from "./metaverse.ts";
+import {
+  type ConnectorSpaceObject,
+  type Image,
+  importedImage,
+  type MetaverseObject,
+  type ObjectError,
+} from "./model.ts";
+import {
+  decideDeprovisioning,
+  decideOutbound,
+  disconnected,
+  isUnsent,
+  type OutboundDecision,
+  type ReverseJoinLookup,
+} from "./outbound.ts";
+import { type DateTime, dateTimeToMs } from "./values.ts";
 
 export interface SyncInput {
   /** The object as stored; for a projection `newMetaverseObject(id, type)`. Tombstones too. */
@@ -20,13 +47,12 @@ export interface SyncInput {
   random(): number;
 }
 
+/** MIM's names. */
 export type InboundCounter =
   | "disconnectorProjectedFlow"
   | "disconnectorProjectedNoFlow"
   | "disconnectorJoinedFlow"
   | "disconnectorJoinedNoFlow"
-  | "disconnectorFiltered"
-  | "disconnectorRemains"
   | "connectorFlow"
   | "connectorNoFlow"
   | "connectorFilteredRemoveMv"
@@ -35,11 +61,11 @@ export type InboundCounter =
   | "connectorDeleteLeaveMv"
   | "connectorDeleteAddProcessed"
   | "flowFailure";
+/** Per target connector. */
 export type OutboundCounter =
   | "provisionedAddFlow"
   | "provisionedRenameFlow"
   | "provisionedDisconnect"
-  | "provisionedDelete"
   | "connectorFlow"
   | "connectorNoFlow"
   | "flowFailure";
@@ -55,8 +81,8 @@ export interface ObjectChange {
 /**
  * An object that is provisioned here for the first time. Before it is written the caller looks for an unlinked object
  * of that connector that is meant: a row with the same id, then each lookup (exactly one match counts). If there is
- * one, it is passed in `objects` with `linking` set, and `synchronize` is asked again: an account is adopted, not
- * created a second time.
+ * one (not an explicit disconnector), it is passed in `objects` with `linking` set, and `synchronize` is asked again:
+ * an account is adopted, not created a second time.
  */
 export interface Provisioned {
   readonly id: string;
@@ -64,14 +90,7 @@ export interface Provisioned {
   readonly objectType: string;
   readonly rule: string;
   readonly dn: string;
-  readonly lookups: readonly {
-    readonly rule: string;
-    readonly conditions: readonly {
-      readonly connectorAttribute: string;
-      readonly value: Value;
-      readonly caseSensitive: boolean;
-    }[];
-  }[];
+  readonly lookups: readonly ReverseJoinLookup[];
 }
 
 /** Why something was decided, in words; for preview and history. */
@@ -93,11 +112,7 @@ export interface SyncDecision {
   readonly inbound: Readonly<Partial<Record<InboundCounter, number>>>;
   readonly outbound: Readonly<Record<string, Readonly<Partial<Record<OutboundCounter, number>>>>>;
   /** Also in `error` of the object's new state. */
-  readonly errors: readonly {
-    readonly id: string;
-    readonly connector: string;
-    readonly error: ObjectError;
-  }[];
+  readonly errors: readonly { readonly id: string; readonly connector: string; readonly error: ObjectError }[];
   /** Hand-made disables that are left alone. */
   readonly held: readonly { readonly id: string; readonly connector: string; readonly attribute: string }[];
   /** All that was offered, winners and others; for lineage. */
@@ -107,4 +122,451 @@ export interface SyncDecision {
   readonly due: string | null;
 }
 
-export declare function synchronize(input: SyncInput): SyncDecision;
+export function synchronize(input: SyncInput): SyncDecision {
+  return new Synchronization(input).decide();
+}
+
+/** How one linked object leaves the first stage. */
+type Fate =
+  | { readonly kind: "stays"; readonly image: Image | null }
+  /** Gone at the source, or its grace is over. */
+  | { readonly kind: "deleted"; readonly reason: string }
+  | { readonly kind: "retyped" }
+  | { readonly kind: "filtered" };
+
+/** One decision in the making. It is local to one call, so that the function around it stays pure. */
+class Synchronization {
+  readonly #input: SyncInput;
+  readonly #configuration: SyncConfiguration;
+  readonly #now: string;
+  /** The new state of each object; null: it goes away. */
+  readonly #after = new Map<string, ConnectorSpaceObject | null>();
+  readonly #images = new Map<string, Image | null>();
+  readonly #errors = new Map<string, ObjectError>();
+  readonly #failed = new Set<string>();
+  readonly #inbound: Partial<Record<InboundCounter, number>> = {};
+  readonly #outbound: Record<string, Partial<Record<OutboundCounter, number>>> = {};
+  readonly #held: SyncDecision["held"][number][] = [];
+  readonly #causes: Cause[] = [];
+  readonly #provisioned: Provisioned[] = [];
+  readonly #contributions: Contribution[] = [];
+
+  constructor(input: SyncInput) {
+    this.#input = input;
+    this.#configuration = input.configuration;
+    this.#now = new Date(dateTimeToMs(input.now)).toISOString();
+  }
+
+  decide(): SyncDecision {
+    const { metaverse, objects } = this.#input;
+    const fates = new Map(objects.map((object) => [object.id, this.#fate(object)]));
+    for (const object of objects) this.#applyFate(object, fates.get(object.id)!);
+    this.#settleDuplicates();
+    for (const object of this.#linked()) this.#contribute(object);
+
+    const remaining = this.#linked();
+    const links = remaining.map((object) => this.#link(object));
+    const rule = this.#configuration.metaverse.get(metaverse.objectType)?.deletionRule ?? {
+      kind: "lastConnector",
+    };
+    const before = metaverse.connectors.map(({ connector }) => connector);
+    const isNew = metaverse.connectors.length === 0 && !metaverse.deleted;
+    const cause = metaverse.deleted
+      ? decideRevival(rule, links)
+        ? null
+        : "it was deleted before"
+      : decideDeletion(rule, before, links);
+    const result =
+      cause === null ? this.#live(remaining) : this.#delete(remaining, isNew ? null : cause);
+    this.#countInbound(fates, result);
+    return this.#decision(result);
+  }
+
+  // ---- what stays --------------------------------------------------------------------------------------------
+
+  #fate(object: ConnectorSpaceObject): Fate {
+    const { connector, absence } = object;
+    const isSyncing = connector === this.#input.syncing;
+    const retainMs = this.#configuration.connectors.get(connector)?.retainMs ?? null;
+    if (isSyncing && object.pendingImport?.change === "delete")
+      return { kind: "deleted", reason: "It is gone in the connected directory." };
+    if (absence !== null && dueOf(absence.since, retainMs) <= dateTimeToMs(this.#input.now)) {
+      // The source still offers what only the rules have let go of.
+      if (absence.kind === "notAllowed") return { kind: "filtered" };
+      return { kind: "deleted", reason: `It has been absent since ${absence.since}; its grace is over.` };
+    }
+    if (isSyncing && object.pendingImport?.change === "deleteAdd") return { kind: "retyped" };
+    const image = isSyncing ? importedImage(object) : object.synchronized;
+    if (!isSyncing || image === null || object.explicitConnector) return { kind: "stays", image };
+    return this.#scopeFate(object, image, retainMs);
+  }
+
+  #scopeFate(object: ConnectorSpaceObject, image: Image, retainMs: number | null): Fate {
+    const absent = object.absence !== null && object.absence.kind !== "notAllowed";
+    // An object that is absent shows the last values that were in scope; only a change of the rules can put it out.
+    if (isInScope(object.connector, image, this.#configuration)) return { kind: "stays", image };
+    if (object.metaverseId === null) return { kind: "filtered" };
+    return absent || retainMs !== null ? { kind: "stays", image } : { kind: "filtered" };
+  }
+
+  #applyFate(object: ConnectorSpaceObject, fate: Fate): void {
+    switch (fate.kind) {
+      case "deleted":
+        this.#after.set(object.id, null);
+        this.#because("inbound", object, fate.reason);
+        return;
+      case "retyped": {
+        const image = importedImage(object)!;
+        this.#after.set(object.id, {
+          ...disconnected(object, "normal"),
+          objectType: image.objectType,
+          synchronized: null,
+          pendingImport: { change: "add", image },
+        });
+        this.#because("inbound", object, "Its object type has changed: it is placed anew.");
+        return;
+      }
+      case "filtered":
+        this.#after.set(object.id, asDisconnector(object, "filtered"));
+        this.#because("inbound", object, "It has left the scope of the rules.");
+        return;
+      case "stays":
+        this.#images.set(object.id, fate.image);
+        this.#after.set(object.id, this.#connected(object, fate.image));
+    }
+  }
+
+  /** The object once this synchronisation has dealt with it. */
+  #connected(object: ConnectorSpaceObject, image: Image | null): ConnectorSpaceObject {
+    const linked: ConnectorSpaceObject = {
+      ...object,
+      metaverseId: this.#input.metaverse.id,
+      linking: null,
+      disconnector: "normal",
+      error: object.error?.phase === "synchronization" ? null : object.error,
+    };
+    if (object.connector !== this.#input.syncing || image === null) return linked;
+    return {
+      ...linked,
+      dn: image.dn,
+      objectType: image.objectType,
+      synchronized: image,
+      pendingImport: null,
+      absence: this.#absenceOf(object, image),
+    };
+  }
+
+  /** `notAllowed` is set and taken back here: the rules let go of an object that the source still offers. */
+  #absenceOf(object: ConnectorSpaceObject, image: Image): ConnectorSpaceObject["absence"] {
+    const { absence } = object;
+    if (absence !== null && absence.kind !== "notAllowed") return absence;
+    const retains = (this.#configuration.connectors.get(object.connector)?.retainMs ?? null) !== null;
+    if (object.explicitConnector || isInScope(object.connector, image, this.#configuration)) return null;
+    return retains ? (absence ?? { kind: "notAllowed", since: this.#now }) : null;
+  }
+
+  /** Two objects of one connector: one that was only provisioned yields; otherwise neither may flow. */
+  #settleDuplicates(): void {
+    for (const [connector, group] of Map.groupBy(this.#linked(), (object) => object.connector)) {
+      if (group.length < 2) continue;
+      const sent = group.filter((object) => !isUnsent(object));
+      const kept = sent.length > 0 ? sent : group.slice(0, 1);
+      for (const object of group) {
+        if (kept.includes(object)) continue;
+        this.#after.set(object.id, null);
+        this.#because("inbound", object, `It was never sent, and ${connector} has the object already.`);
+      }
+      if (kept.length < 2) continue;
+      const others = kept.map((object) => object.dn);
+      const wasConnected = ({ id }: ConnectorSpaceObject) =>
+        this.#input.objects.some((object) => object.id === id && object.metaverseId !== null);
+      const newcomers = kept.filter((object) => !wasConnected(object));
+      // What one object was connected to stays its own; only the newcomer is not let in.
+      const settled = newcomers.length === kept.length - 1;
+      for (const object of settled ? newcomers : kept) {
+        this.#fail(object, {
+          code: "ambiguous-import-flow-from-multiple-connectors",
+          message: `${others.join(" and ")} of ${connector} belong to one metaverse object. Disconnect all but one of them.`,
+        });
+      }
+    }
+  }
+
+  #contribute(object: ConnectorSpaceObject): void {
+    const image = this.#images.get(object.id) ?? null;
+    if (this.#failed.has(object.id)) {
+      this.#contributions.push(...this.#frozen(object));
+      return;
+    }
+    if (image === null) return;
+    const { metaverse } = this.#input;
+    try {
+      this.#contributions.push(
+        ...contributionsOf(object, image, metaverse, this.#configuration, this.#input),
+      );
+    } catch (error) {
+      if (!(error instanceof FlowError)) throw error;
+      this.#fail(object, error);
+      if (this.#after.get(object.id)?.metaverseId === metaverse.id)
+        this.#contributions.push(...this.#frozen(object));
+    }
+  }
+
+  /** What the object contributed before, for as long as its new values cannot be computed. */
+  #frozen(object: ConnectorSpaceObject): readonly Contribution[] {
+    return Object.entries(this.#input.metaverse.attributes)
+      .filter(([, value]) => value.connector === object.connector)
+      .map(([attribute, { value, connector, rule, precedence }]) => ({
+        attribute,
+        connector,
+        object: object.id,
+        rule,
+        precedence,
+        offer: { value },
+        mergeType: "update",
+      }));
+  }
+
+  /** The object keeps its pending import for a retry; one that was to be linked just now is not linked. */
+  #fail(
+    object: ConnectorSpaceObject,
+    failure: { readonly code: string; readonly message: string; readonly rule?: string; readonly attribute?: string },
+  ): void {
+    const original = this.#input.objects.find(({ id }) => id === object.id)!;
+    const error = this.#error(original, failure);
+    this.#failed.add(object.id);
+    this.#after.set(object.id, { ...original, linking: null, error });
+  }
+
+  #error(
+    object: ConnectorSpaceObject,
+    failure: { readonly code: string; readonly message: string; readonly rule?: string; readonly attribute?: string },
+  ): ObjectError {
+    const previous = object.error?.code === failure.code ? object.error : null;
+    const error: ObjectError = {
+      phase: "synchronization",
+      code: failure.code,
+      message: failure.message,
+      ...(failure.rule !== undefined && { rule: failure.rule }),
+      ...(failure.attribute !== undefined && { attribute: failure.attribute }),
+      firstOccurred: previous?.firstOccurred ?? this.#now,
+      retryCount: previous === null ? 0 : previous.retryCount + 1,
+    };
+    this.#errors.set(object.id, error);
+    return error;
+  }
+
+  /** The objects that are, or will be, connected. */
+  #linked(): ConnectorSpaceObject[] {
+    const id = this.#input.metaverse.id;
+    return [...this.#after.values()].filter((object) => object !== null && object.metaverseId === id) as
+      ConnectorSpaceObject[];
+  }
+
+  #link(object: ConnectorSpaceObject): Link {
+    const image = this.#images.get(object.id) ?? null;
+    const keepsAlive =
+      image !== null &&
+      rulesInScope(object, image, this.#configuration).some((rule) => rule.linkType !== "join");
+    return { connector: object.connector, keepsAlive };
+  }
+
+  // ---- the metaverse object and its targets -------------------------------------------------------------------
+
+  #live(remaining: readonly ConnectorSpaceObject[]): MetaverseObject {
+    const { metaverse, configuration } = this.#input;
+    const attributes = reduceContributions(
+      this.#contributions,
+      metaverse.deleted ? {} : metaverse.attributes,
+      this.#now,
+    );
+    const live: MetaverseObject = { ...metaverse, attributes, deleted: false };
+    const connectors = new Set([
+      ...configuration.rules.targets(metaverse.objectType),
+      ...remaining.map((object) => object.connector),
+    ]);
+    for (const connector of [...connectors].sort()) this.#target(live, connector);
+    return { ...live, connectors: this.#connections() };
+  }
+
+  #target(live: MetaverseObject, connector: string): void {
+    const linked = this.#linked().filter((object) => object.connector === connector);
+    if (linked.length > 1) return; // an error of theirs already
+    const [target = null] = linked;
+    // One that has just been let go could be meant: the next synchronisation finds it, or creates another.
+    const letGo = this.#input.objects.some(
+      (object) => object.connector === connector && this.#after.get(object.id)?.metaverseId === null,
+    );
+    if (target === null && letGo) return;
+    try {
+      this.#apply(connector, target, decideOutbound(live, connector, target, this.#configuration, this.#input));
+    } catch (error) {
+      if (!(error instanceof FlowError)) throw error;
+      this.#failOutbound(connector, target, error);
+    }
+  }
+
+  #apply(connector: string, target: ConnectorSpaceObject | null, decision: OutboundDecision): void {
+    const about = { connector, id: target?.id ?? "" };
+    switch (decision.kind) {
+      case "none":
+        return;
+      case "leave":
+        this.#because("outbound", about, `Left alone: ${decision.reason}.`);
+        return;
+      case "provision": {
+        const { object, rule, lookups } = decision;
+        this.#after.set(object.id, object);
+        const { id, objectType, dn } = object;
+        this.#provisioned.push({ id, connector, objectType, rule, dn, lookups });
+        this.#countOutbound(connector, "provisionedAddFlow");
+        this.#because("outbound", object, object.pendingExport!.reason, rule);
+        return;
+      }
+      case "flow": {
+        const { object, held, reason } = decision;
+        this.#after.set(object.id, object);
+        const changed = object.pendingExport !== null && object.pendingExport !== target!.pendingExport;
+        const renamed = object.pendingExport?.newDn !== undefined;
+        this.#countOutbound(
+          connector,
+          !changed ? "connectorNoFlow" : renamed ? "provisionedRenameFlow" : "connectorFlow",
+        );
+        for (const attribute of held) this.#held.push({ id: object.id, connector, attribute });
+        if (object.pendingExport !== null) this.#because("outbound", object, reason);
+        return;
+      }
+      case "deprovision": {
+        this.#after.set(target!.id, decision.object);
+        const repeated = isDeepStrictEqual(decision.object?.pendingExport, target!.pendingExport);
+        if (!repeated) this.#countOutbound(connector, "provisionedDisconnect");
+        this.#because("outbound", target!, decision.reason);
+      }
+    }
+  }
+
+  /**
+   * The failure stands at the target, or where there is none yet at the object being synchronised; what was being
+   * synchronised stays pending, so that the next delta step tries again.
+   */
+  #failOutbound(connector: string, target: ConnectorSpaceObject | null, error: FlowError): void {
+    this.#countOutbound(connector, "flowFailure");
+    const originals = this.#input.objects.filter((object) => this.#linked().some(({ id }) => id === object.id));
+    const syncing = originals.filter((object) => object.connector === this.#input.syncing);
+    const bearer = originals.find(({ id }) => id === target?.id) ?? syncing[0] ?? originals[0];
+    for (const original of new Set([bearer, ...syncing])) {
+      if (original === undefined) continue;
+      const after = this.#after.get(original.id)!;
+      const image = this.#images.get(original.id) ?? null;
+      const isPending = original.connector === this.#input.syncing && image !== null;
+      this.#after.set(original.id, {
+        ...after,
+        ...(isPending && { pendingImport: { change: "update" as const, image } }),
+        error: original === bearer ? this.#error(original, error) : after.error,
+      });
+    }
+  }
+
+  /** @param cause null: it never came into being */
+  #delete(remaining: readonly ConnectorSpaceObject[], cause: string | null): MetaverseObject | null {
+    const { metaverse } = this.#input;
+    if (cause === null) return null;
+    this.#causes.push({
+      step: "deletion",
+      connector: "",
+      object: metaverse.id,
+      message: `The metaverse object goes: ${cause}.`,
+    });
+    for (const object of remaining) {
+      const decision = decideDeprovisioning(metaverse, object, this.#configuration, this.#input, cause);
+      this.#apply(object.connector, object, decision);
+    }
+    const connectors = this.#connections();
+    // The tombstone keeps the values: they say what was in the scope of which rule, should this be asked again.
+    return connectors.length === 0 ? null : { ...metaverse, deleted: true, connectors };
+  }
+
+  #connections(): MetaverseObject["connectors"] {
+    return this.#linked()
+      .map(({ connector, id }) => ({ connector, id }))
+      .sort((a, b) => (a.connector + a.id < b.connector + b.id ? -1 : 1));
+  }
+
+  // ---- the decision ------------------------------------------------------------------------------------------
+
+  #decision(metaverse: MetaverseObject | null): SyncDecision {
+    const before = new Map(this.#input.objects.map((object) => [object.id, object]));
+    const objects = [...this.#after].flatMap(([id, after]): ObjectChange[] => {
+      const original = before.get(id) ?? null;
+      if (isDeepStrictEqual(original, after)) return [];
+      return [{ id, connector: (original ?? after)!.connector, before: original, after }];
+    });
+    return {
+      metaverse,
+      metaverseChanged: !isDeepStrictEqual(metaverse, this.#input.metaverse),
+      objects,
+      provisioned: this.#provisioned,
+      inbound: this.#inbound,
+      outbound: this.#outbound,
+      errors: [...this.#errors].map(([id, error]) => ({
+        id,
+        connector: before.get(id)!.connector,
+        error,
+      })),
+      held: this.#held,
+      contributions: this.#contributions,
+      causes: this.#causes,
+      due: this.#due(),
+    };
+  }
+
+  #countInbound(fates: ReadonlyMap<string, Fate>, result: MetaverseObject | null): void {
+    const { metaverse, objects, syncing } = this.#input;
+    const removed = result === null || result.deleted;
+    const flowed = !isDeepStrictEqual(result?.attributes, metaverse.attributes);
+    for (const object of objects) {
+      const fate = fates.get(object.id)!;
+      const after = this.#after.get(object.id);
+      if (this.#failed.has(object.id)) this.#count("flowFailure");
+      else if (fate.kind === "deleted")
+        this.#count(removed ? "connectorDeleteRemoveMv" : "connectorDeleteLeaveMv");
+      else if (fate.kind === "retyped") this.#count("connectorDeleteAddProcessed");
+      else if (fate.kind === "filtered")
+        this.#count(removed ? "connectorFilteredRemoveMv" : "connectorFilteredLeaveMv");
+      else if (object.connector !== syncing || after === null || isUnsent(object)) continue;
+      else if (object.metaverseId !== null) this.#count(flowed ? "connectorFlow" : "connectorNoFlow");
+      else if (projectedId(object.id) === metaverse.id)
+        this.#count(flowed ? "disconnectorProjectedFlow" : "disconnectorProjectedNoFlow");
+      else this.#count(flowed ? "disconnectorJoinedFlow" : "disconnectorJoinedNoFlow");
+    }
+  }
+
+  #due(): string | null {
+    const instants = this.#linked().flatMap((object) => {
+      if (object.absence === null) return [];
+      const retainMs = this.#configuration.connectors.get(object.connector)?.retainMs ?? null;
+      return [dueOf(object.absence.since, retainMs)];
+    });
+    return instants.length === 0 ? null : new Date(Math.min(...instants)).toISOString();
+  }
+
+  #count(counter: InboundCounter): void {
+    this.#inbound[counter] = (this.#inbound[counter] ?? 0) + 1;
+  }
+
+  #countOutbound(connector: string, counter: OutboundCounter): void {
+    this.#outbound[connector] ??= {};
+    const counters = this.#outbound[connector];
+    counters[counter] = (counters[counter] ?? 0) + 1;
+  }
+
+  #because(step: Cause["step"], about: { connector: string; id: string }, message: string, rule?: string): void {
+    const { connector, id: object } = about;
+    this.#causes.push({ step, connector, object, ...(rule !== undefined && { rule }), message });
+  }
+}
+
+/** Milliseconds since 1970; without a retention the grace is over at once. */
+function dueOf(since: string, retainMs: number | null): number {
+  return Date.parse(since) + (retainMs ?? 0);
+}

@@ -1,0 +1,463 @@
+/**
+ * Step 4: what the rules want of one target connector for one metaverse object, against what its object there looks
+ * like: provision, flow, rename or deprovision. Level, not event: nothing here asks what has just changed.
+ */
+import { isDeepStrictEqual } from "node:util";
+import type { SyncConfiguration } from "./configuration.ts";
+import type { EvaluationContext } from "./expression/expression.ts";
+import { evaluateFlow, FlowError, own } from "./flow.ts";
+import { provisionedId } from "./identity.ts";
+import { type Clock, parametersOf, readImage } from "./inbound.ts";
+import {
+  type AttributeChange,
+  type ConnectorSpaceObject,
+  expectedImage,
+  type Image,
+  importedImage,
+  type MetaverseObject,
+  newConnectorSpaceObject,
+  type PendingExport,
+} from "./model.ts";
+import type { CompiledRule, JoinGroup } from "./rules.ts";
+import { type Syntaxes, syntaxesOf } from "./schema.ts";
+import {
+  type AttributeValue,
+  attributesEqual,
+  comparisonKey,
+  dnKey,
+  type Value,
+  valuesOf,
+} from "./values.ts";
+
+/** The bit of userAccountControl that disables an account ([MS-ADTS] 2.2.16). */
+const accountDisable = 0x2n;
+
+/** A way to find an unlinked object of the target connector that is meant, before a new one is made. */
+export interface ReverseJoinLookup {
+  readonly rule: string;
+  readonly conditions: readonly {
+    readonly connectorAttribute: string;
+    readonly value: Value;
+    readonly caseSensitive: boolean;
+  }[];
+}
+
+export type OutboundDecision =
+  /** No rule wants anything here. */
+  | { readonly kind: "none" }
+  /** Something is under way with the object; the next synchronisation after it decides. */
+  | { readonly kind: "leave"; readonly reason: string }
+  | {
+      readonly kind: "provision";
+      readonly rule: string;
+      readonly object: ConnectorSpaceObject;
+      readonly lookups: readonly ReverseJoinLookup[];
+    }
+  | {
+      readonly kind: "flow";
+      readonly object: ConnectorSpaceObject;
+      /** Attributes in which a hand-made disable is kept. */
+      readonly held: readonly string[];
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "deprovision";
+      /** Null: it was never sent, so it just goes. */
+      readonly object: ConnectorSpaceObject | null;
+      readonly reason: string;
+    };
+
+/** Provisioned, and no attempt to send it has begun. */
+export function isUnsent(object: ConnectorSpaceObject): boolean {
+  return (
+    object.anchor === null &&
+    object.escrow === null &&
+    object.unconfirmed === null &&
+    importedImage(object) === null
+  );
+}
+
+/**
+ * @param metaverse alive, with its values reduced
+ * @param target the object of `connector` linked to it
+ * @throws FlowError when a flow fails: nothing is decided for this target then
+ */
+export function decideOutbound(
+  metaverse: MetaverseObject,
+  connector: string,
+  target: ConnectorSpaceObject | null,
+  configuration: SyncConfiguration,
+  clock: Clock,
+): OutboundDecision {
+  const rules = configuration.rules.outbound(connector, metaverse.objectType);
+  const context = metaverseContext(metaverse, connector, target, configuration, clock);
+  const inScope = rules.filter((rule) => rule.inScope(context));
+  const provision = inScope.find(
+    (rule) =>
+      rule.linkType === "provision" && (target === null || target.objectType === rule.connectorObjectType),
+  );
+  if (target === null) {
+    if (provision === undefined || !hasJoinValue(provision, metaverse)) return { kind: "none" };
+    return provisioned(metaverse, provision, inScope, configuration, context);
+  }
+  const underWay = workUnderWay(target);
+  if (underWay !== null) return { kind: "leave", reason: underWay };
+
+  const couldProvision = rules.filter(
+    (rule) => rule.linkType === "provision" && rule.connectorObjectType === target.objectType,
+  );
+  if (couldProvision.length > 0 && provision === undefined) {
+    const reason = `It left the scope of rule ${couldProvision[0]!.name}.`;
+    // An account that was only joined may never have been in scope: it is let go, not deleted.
+    return isProvisionedFor(metaverse, target)
+      ? deprovisioned(target, configuration.connectors.get(connector)?.deprovision ?? "disconnect", reason)
+      : deprovisioned(target, "disconnect", reason);
+  }
+  if (isUnsent(target) && provision !== undefined) {
+    const again = provisioned(metaverse, provision, inScope, configuration, context);
+    if (again.kind !== "provision") return again;
+    const { dn, pendingExport, wantedBits } = again.object;
+    const object = { ...target, dn, pendingExport, wantedBits };
+    return { kind: "flow", object, held: [], reason: pendingExport?.reason ?? "" };
+  }
+  const flowing = inScope.filter((rule) => rule.connectorObjectType === target.objectType);
+  return updated(target, flowing, configuration, context);
+}
+
+/**
+ * What becomes of a target when its metaverse object goes. R10: an object that a rule provisions is deprovisioned as
+ * its connector says; any other is only disconnected.
+ * @param metaverse with the values it had: they tell whether the account was in the scope of such a rule
+ */
+export function decideDeprovisioning(
+  metaverse: MetaverseObject,
+  target: ConnectorSpaceObject,
+  configuration: SyncConfiguration,
+  clock: Clock,
+  cause: string,
+): OutboundDecision {
+  const underWay = workUnderWay(target);
+  if (underWay !== null) return { kind: "leave", reason: underWay };
+  const context = metaverseContext(metaverse, target.connector, target, configuration, clock);
+  const rule = configuration.rules
+    .outbound(target.connector, metaverse.objectType)
+    .find(
+      (candidate) =>
+        candidate.linkType === "provision" &&
+        candidate.connectorObjectType === target.objectType &&
+        (isProvisionedFor(metaverse, target) || candidate.inScope(context)),
+    );
+  const reason = `The metaverse object goes: ${cause}.`;
+  if (rule === undefined) return deprovisioned(target, "disconnect", reason);
+  const how = configuration.connectors.get(target.connector)?.deprovision ?? "disconnect";
+  return deprovisioned(target, how, `${reason} Provisioned by rule ${rule.name}.`);
+}
+
+function workUnderWay(target: ConnectorSpaceObject): string | null {
+  if (target.pendingImport?.change === "delete") return "its deletion in the directory is not synchronised yet";
+  if (target.escrow !== null) return "an export of it is under way";
+  if (target.unconfirmed?.change === "delete") return "its deletion was exported and is not confirmed yet";
+  return null;
+}
+
+function isProvisionedFor(metaverse: MetaverseObject, target: ConnectorSpaceObject): boolean {
+  return target.id === provisionedId(target.connector, metaverse.id, target.objectType);
+}
+
+function deprovisioned(
+  target: ConnectorSpaceObject,
+  how: "disconnect" | "explicitDisconnect" | "delete",
+  reason: string,
+): OutboundDecision {
+  if (isUnsent(target)) return { kind: "deprovision", object: null, reason };
+  if (how === "delete")
+    return {
+      kind: "deprovision",
+      object: { ...target, pendingExport: { change: "delete", attributes: [], reason } },
+      reason,
+    };
+  const disconnector = how === "explicitDisconnect" ? "explicit" : "normal";
+  return { kind: "deprovision", object: disconnected(target, disconnector), reason };
+}
+
+/** The target without its link; what its imports say stays as it is. */
+export function disconnected(
+  target: ConnectorSpaceObject,
+  disconnector: ConnectorSpaceObject["disconnector"],
+): ConnectorSpaceObject {
+  return {
+    ...target,
+    pendingExport: null,
+    metaverseId: null,
+    linking: null,
+    disconnector,
+    explicitConnector: false,
+    absence: null,
+    wantedBits: {},
+  };
+}
+
+// ---- provisioning ----------------------------------------------------------------------------------------------
+
+function provisioned(
+  metaverse: MetaverseObject,
+  rule: CompiledRule,
+  inScope: readonly CompiledRule[],
+  configuration: SyncConfiguration,
+  context: EvaluationContext,
+): OutboundDecision {
+  const { connector, connectorObjectType: objectType } = rule;
+  const schema = syntaxesOf(configuration.schemas.get(connector) ?? [], objectType);
+  const rules = inScope.filter((one) => one.connectorObjectType === objectType);
+  const wanted = wantedValues(rules, context, schema, "creation");
+  const dn = wanted.get("dn")?.value;
+  if (typeof dn !== "string")
+    throw new FlowError("missing-dn", `Rule ${rule.name} gives no DN to provision at.`, rule.name, "dn");
+  const attributes: AttributeChange[] = [];
+  const wantedBits: Record<string, bigint> = {};
+  for (const [name, { value, rule: from, ownedBits }] of wanted) {
+    if (name === "dn" || value === null) continue;
+    attributes.push({ name, after: value, rule: from });
+    if (ownedBits !== undefined && typeof value === "bigint") wantedBits[name] = value & ownedBits;
+  }
+  const object = newConnectorSpaceObject({
+    id: provisionedId(connector, metaverse.id, objectType),
+    connector,
+    objectType,
+    anchor: null,
+    dn,
+    metaverseId: metaverse.id,
+    wantedBits,
+    pendingExport: { change: "add", attributes, reason: `Provisioned by rule ${rule.name}.` },
+  });
+  return {
+    kind: "provision",
+    rule: rule.name,
+    object,
+    lookups: reverseJoins(metaverse, rule, configuration, dn),
+  };
+}
+
+/** The joins of the connector's rules, read from the metaverse's side, and the DN. */
+function reverseJoins(
+  metaverse: MetaverseObject,
+  rule: CompiledRule,
+  configuration: SyncConfiguration,
+  dn: string,
+): readonly ReverseJoinLookup[] {
+  const inbound = configuration.rules
+    .inbound(rule.connector, rule.connectorObjectType)
+    .filter((one) => one.metaverseObjectType === metaverse.objectType);
+  const lookups = [...inbound, rule].flatMap((one) =>
+    one.join.flatMap((group) => {
+      const conditions = reverseConditions(group, metaverse);
+      return conditions === null ? [] : [{ rule: one.name, conditions }];
+    }),
+  );
+  return [
+    ...lookups,
+    { rule: rule.name, conditions: [{ connectorAttribute: "dn", value: dn, caseSensitive: false }] },
+  ];
+}
+
+function reverseConditions(
+  group: JoinGroup,
+  metaverse: MetaverseObject,
+): ReverseJoinLookup["conditions"] | null {
+  const conditions = group.map(({ connectorAttribute, metaverseAttribute, caseSensitive }) => {
+    const values = valuesOf(own(metaverse.attributes, metaverseAttribute)?.value);
+    return values.length === 1 ? { connectorAttribute, value: values[0]!, caseSensitive } : null;
+  });
+  return conditions.includes(null) ? null : conditions.filter((condition) => condition !== null);
+}
+
+/** A rule that provisions does so only if at least one attribute of its join criteria has a value (DEF, R5). */
+function hasJoinValue(rule: CompiledRule, metaverse: MetaverseObject): boolean {
+  const conditions = rule.join.flat();
+  return (
+    conditions.length === 0 ||
+    conditions.some(({ metaverseAttribute }) => own(metaverse.attributes, metaverseAttribute) !== undefined)
+  );
+}
+
+// ---- flows -----------------------------------------------------------------------------------------------------
+
+interface Wanted {
+  /** Null: the attribute shall have no value. */
+  readonly value: AttributeValue | null;
+  readonly rule: string;
+  readonly ownedBits: bigint | undefined;
+}
+
+/** What the rules want, by target attribute; an attribute whose flows are all ignored is not there. */
+function wantedValues(
+  rules: readonly CompiledRule[],
+  context: EvaluationContext,
+  schema: Syntaxes,
+  moment: "creation" | "update",
+): ReadonlyMap<string, Wanted> {
+  const flows = rules.flatMap((rule) =>
+    rule.flows
+      .filter((flow) => !flow.applyOnce || moment === "creation")
+      // At creation the initial value of a rule goes before its lasting one.
+      .toSorted((a, b) => Number(b.applyOnce) - Number(a.applyOnce))
+      .map((flow) => ({ rule: rule.name, flow })),
+  );
+  const wanted = new Map<string, Wanted>();
+  for (const [target, candidates] of Map.groupBy(flows, ({ flow }) => flow.target)) {
+    const collected: { value: AttributeValue; from: (typeof candidates)[number] }[] = [];
+    let empty: (typeof candidates)[number] | null = null;
+    for (const candidate of candidates) {
+      const info =
+        target === "dn" ? ({ type: "string", multiValued: false } as const) : schema.attribute(target);
+      const offer = evaluateFlow(candidate.rule, candidate.flow, context, info);
+      if (offer === "ignore") continue;
+      if (offer === "null" || offer === "authoritativeNull") {
+        empty ??= candidate;
+        if (offer === "authoritativeNull") break;
+        continue;
+      }
+      collected.push({ value: offer.value, from: candidate });
+      if (candidate.flow.mergeType === "update") break;
+    }
+    const [first] = collected;
+    const from = first?.from ?? empty;
+    if (from === null || from === undefined) continue;
+    wanted.set(target, {
+      value: first === undefined ? null : collected.length === 1 ? first.value : union(collected, from.flow.mergeType),
+      rule: from.rule,
+      ownedBits: from.flow.ownedBits,
+    });
+  }
+  return wanted;
+}
+
+function union(collected: readonly { value: AttributeValue }[], mergeType: string): readonly Value[] {
+  const syntax = mergeType === "mergeCaseInsensitive" ? "caseIgnore" : "exact";
+  const distinct = new Map<string, Value>();
+  for (const value of collected.flatMap((one) => valuesOf(one.value))) {
+    const key = comparisonKey(value, syntax);
+    if (!distinct.has(key)) distinct.set(key, value);
+  }
+  return [...distinct.values()];
+}
+
+function updated(
+  target: ConnectorSpaceObject,
+  rules: readonly CompiledRule[],
+  configuration: SyncConfiguration,
+  context: EvaluationContext,
+): OutboundDecision {
+  const expected = expectedImage(target);
+  if (expected === null) return { kind: "leave", reason: "no import has seen it yet" };
+  const schema = syntaxesOf(configuration.schemas.get(target.connector) ?? [], target.objectType);
+  const keepsDisable = configuration.connectors.get(target.connector)?.keepHandMadeDisable ?? true;
+  const wanted = wantedValues(rules, context, schema, "update");
+
+  const attributes: AttributeChange[] = [];
+  const held: string[] = [];
+  const wantedBits: Record<string, bigint> = { ...target.wantedBits };
+  let newDn: string | undefined;
+  for (const [name, { value, rule, ownedBits }] of wanted) {
+    if (name === "dn") {
+      if (typeof value === "string" && dnKey(value) !== dnKey(expected.dn)) newDn = value;
+      continue;
+    }
+    // What never comes back cannot be compared; it is sent when the object is created.
+    if (schema.writeOnly(name)) continue;
+    let after = value ?? undefined;
+    if (ownedBits !== undefined && typeof value === "bigint") {
+      const bits = ownBits(target, name, value, ownedBits, expected, keepsDisable);
+      after = bits.after;
+      wantedBits[name] = bits.remembered;
+      if (bits.held) held.push(name);
+    }
+    const before = own(expected.attributes, name);
+    if (attributesEqual(before, after, schema.syntax(name))) continue;
+    attributes.push({
+      name,
+      ...(before !== undefined && { before }),
+      ...(after !== undefined && { after }),
+      rule,
+    });
+  }
+
+  const reason = reasonOf(attributes, newDn, rules);
+  const pendingExport: PendingExport | null =
+    attributes.length === 0 && newDn === undefined
+      ? null
+      : { change: "update", ...(newDn !== undefined && { newDn }), attributes, reason };
+  const object: ConnectorSpaceObject = {
+    ...target,
+    pendingExport: isDeepStrictEqual(target.pendingExport, pendingExport)
+      ? target.pendingExport
+      : pendingExport,
+    wantedBits,
+    error: pendingExport === null && target.error?.phase === "export" ? null : target.error,
+  };
+  return { kind: "flow", object, held, reason };
+}
+
+function reasonOf(
+  attributes: readonly AttributeChange[],
+  newDn: string | undefined,
+  rules: readonly CompiledRule[],
+): string {
+  const names = attributes.map((attribute) => attribute.name);
+  if (newDn !== undefined) names.unshift("dn");
+  const by = [...new Set(attributes.map((attribute) => attribute.rule))];
+  if (by.length === 0) by.push(...rules.map((rule) => rule.name));
+  return names.length === 0 ? "As the rules want it." : `${names.join(", ")} by rule ${by.join(", ")}.`;
+}
+
+/**
+ * The value of an attribute whose other bits belong to the directory, and whether a hand-made disable is kept in it.
+ *
+ * A disable is hand-made when the directory shows it, the rules do not want it, and it cannot be ours: what they
+ * wanted last (`wantedBits`) was "enabled", and no enabling of ours is on its way. When nothing is remembered (an
+ * adopted account) a disabled account stays disabled: whoever disabled it is asked before it opens again.
+ */
+function ownBits(
+  target: ConnectorSpaceObject,
+  name: string,
+  wanted: bigint,
+  mask: bigint,
+  expected: Image,
+  keepsDisable: boolean,
+): { readonly after: bigint; readonly held: boolean; readonly remembered: bigint } {
+  const bits = wanted & mask;
+  const now = own(expected.attributes, name);
+  if (typeof now !== "bigint") return { after: wanted, held: false, remembered: bits };
+  const after = (now & ~mask) | bits;
+  const disable = accountDisable & mask;
+  if (!keepsDisable || disable === 0n) return { after, held: false, remembered: bits };
+
+  const imported = own(importedImage(target)?.attributes ?? {}, name);
+  const isDisabled = typeof imported === "bigint" && (imported & now & disable) !== 0n;
+  const pending = target.pendingExport?.attributes.find((attribute) => attribute.name === name)?.after;
+  const enablingOnItsWay = typeof pending === "bigint" && (pending & disable) === 0n;
+  const last = own(target.wantedBits, name);
+  const wantsDisabled = (bits & disable) !== 0n;
+  const notOurs = last === undefined ? !wantsDisabled : (last & disable) === 0n;
+  if (!isDisabled || enablingOnItsWay || !notOurs) return { after, held: false, remembered: bits };
+  // Remembered as enabled even while the rules want it disabled too: the hand-made disable outlasts ours.
+  return { after: after | disable, held: !wantsDisabled, remembered: bits & ~disable };
+}
+
+function metaverseContext(
+  metaverse: MetaverseObject,
+  connector: string,
+  target: ConnectorSpaceObject | null,
+  configuration: SyncConfiguration,
+  clock: Clock,
+): EvaluationContext & { parameter(name: string): Value | undefined } {
+  const image = target === null ? null : importedImage(target);
+  return {
+    attribute: (name) => own(metaverse.attributes, name)?.value,
+    // In an outbound rule: what the last import saw in the target itself.
+    importedValue: (name) => (image === null ? undefined : readImage(image, name)),
+    parameter: parametersOf(connector, configuration),
+    now: clock.now,
+    random: () => clock.random(),
+  };
+}

@@ -1,0 +1,20 @@
+/** What the pure steps ask of a directory's schema. */
+import type { ObjectTypeSchema, SchemaAttribute } from "../ports/connector.ts";
+import type { Syntax } from "./values.ts";
+
+export interface Syntaxes {
+  /** Undefined while the directory has not been reached. */
+  attribute(name: string): SchemaAttribute | undefined;
+  syntax(name: string): Syntax;
+  writeOnly(name: string): boolean;
+}
+
+/** The attributes of one object type; what the schema does not know compares as directory strings do. */
+export function syntaxesOf(schemas: readonly ObjectTypeSchema[], objectType: string): Syntaxes {
+  const attributes = schemas.find((schema) => schema.name === objectType)?.attributes;
+  return {
+    attribute: (name) => attributes?.get(name),
+    syntax: (name) => attributes?.get(name)?.syntax ?? "caseIgnore",
+    writeOnly: (name) => attributes?.get(name)?.writeOnly ?? false,
+  };
+}
