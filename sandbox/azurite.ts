@@ -14,8 +14,7 @@ import { freePort } from "./freePort.ts";
 
 /** The account that Azurite serves out of the box; its key is public: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite */
 const account = "devstoreaccount1";
-const accountKey =
-  "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+const accountKey = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 const { values: options } = parseArgs({
   options: { data: { type: "string" }, "exit-with-parent": { type: "boolean", default: false } },
