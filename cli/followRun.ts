@@ -1,6 +1,6 @@
 /** Shows a run while it goes on: a line for each step, with its counters as they grow. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Api, type Run, type Step, UnreachableError } from "./api.ts";
+import { type Api, ApiError, type Run, type Step, UnreachableError } from "./api.ts";
 import { colorStatus, counters, duration } from "./print.ts";
 
 export interface FollowOptions {
@@ -20,7 +20,8 @@ const eraseLine = "\r\x1b[2K";
 /**
  * Polls a run until it has ended.
  * @returns the run as it ended, or as it was when `signal` was raised
- * @throws UnreachableError when the API stays away for longer than `patienceMs`
+ * @throws UnreachableError, or ApiError of status 5xx, when that lasts for longer than `patienceMs`; ApiError at once
+ *   when there is no such run
  */
 export async function followRun(api: Api, runId: string, options: FollowOptions): Promise<Run> {
   const { out, isTerminal, pollMs = 300, plainEveryMs = 2_000, patienceMs = 60_000, signal } = options;
@@ -47,7 +48,8 @@ export async function followRun(api: Api, runId: string, options: FollowOptions)
       run = await api.run(runId);
       lastContact = Date.now();
     } catch (error) {
-      if (!(error instanceof UnreachableError) || Date.now() - lastContact > patienceMs) throw error;
+      const passing = error instanceof UnreachableError || (error instanceof ApiError && error.status >= 500);
+      if (!passing || Date.now() - lastContact > patienceMs) throw error;
       showRunning("The API does not answer; waiting for it.");
     }
     if (run !== undefined) {

@@ -1,0 +1,247 @@
+import { execFile } from "node:child_process";
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import { join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Api, type Run } from "../../cli/api.ts";
+import { followRun } from "../../cli/followRun.ts";
+import { describeRun } from "../../cli/print.ts";
+
+const cli = join(import.meta.dirname, "../../cli/vestibule.ts");
+
+interface Call {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: unknown;
+}
+interface Answer {
+  readonly status?: number;
+  readonly body: unknown;
+}
+
+/** Stands for a deployment: answers what a test puts there and keeps what it was asked. */
+const answers = new Map<string, Answer | (() => Answer)>();
+let calls: Call[] = [];
+let server: Server;
+let url: string;
+
+beforeAll(async () => {
+  server = createServer(async (request, response) => {
+    let text = "";
+    for await (const chunk of request) text += chunk;
+    const path = request.url ?? "";
+    const body = text === "" ? undefined : (JSON.parse(text) as unknown);
+    calls.push({ method: request.method ?? "", path, headers: request.headers, body });
+    const found = answers.get(`${request.method} ${path}`);
+    const answer = typeof found === "function" ? found() : found;
+    response.writeHead(answer?.status ?? (answer === undefined ? 404 : 200), {
+      "content-type": "application/json",
+    });
+    response.end(JSON.stringify(answer?.body ?? { title: "Not found", status: 404 }));
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  url = `http://127.0.0.1:${(server.address() as { port: number }).port}/api`;
+});
+afterAll(() => server.close());
+beforeEach(() => {
+  answers.clear();
+  calls = [];
+});
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+function vestibule(...args: string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const env = { PATH: process.env.PATH, VESTIBULE_URL: url, NO_COLOR: "1" };
+    execFile(process.execPath, [cli, ...args], { env }, (error, out, err) => {
+      resolve({ code: error === null ? 0 : Number(error.code), out, err });
+    });
+  });
+}
+
+const startedAt = "2026-01-01T00:00:00.000Z";
+const run: Run = {
+  id: "r1",
+  cycle: "delta",
+  trigger: "cli",
+  status: "completed-export-errors",
+  startedAt,
+  endedAt: "2026-01-01T00:01:05.000Z",
+  steps: [
+    {
+      number: 1,
+      connector: "AADMA",
+      profile: "Delta Import (Stage Only)",
+      type: "deltaImport",
+      status: "success",
+      startedAt,
+      endedAt: "2026-01-01T00:00:01.250Z",
+      statistics: { stageAdd: 12_345, stageUpdate: 0 },
+      detail: "The watermark had expired: this import was full.",
+      errors: [],
+    },
+    {
+      number: 2,
+      connector: "ADMA",
+      profile: "Export",
+      type: "export",
+      status: "completed-export-errors",
+      startedAt: "2026-01-01T00:00:02.000Z",
+      endedAt: "2026-01-01T00:01:05.000Z",
+      statistics: { exportAdd: 2, exportFailure: 1 },
+      errors: [
+        {
+          code: "constraint-violation",
+          dn: "CN=a,OU=G",
+          attribute: "mail",
+          rule: "AD-B2B-OUT",
+          message: "Too long.",
+        },
+      ],
+    },
+  ],
+};
+const running: Run = {
+  ...run,
+  status: "in-progress",
+  endedAt: null,
+  steps: [
+    run.steps[0]!,
+    { ...run.steps[1]!, status: "in-progress", endedAt: null, statistics: { exportAdd: 1 }, errors: [] },
+  ],
+};
+
+describe("the command line", () => {
+  test("commands are the API's calls, named as coming from the command line", async () => {
+    answers.set("POST /api/runs", { status: 202, body: running });
+    answers.set("GET /api/runs/r1", { body: run });
+    answers.set("PUT /api/schedule", { body: { suspended: true } });
+    const where = "/api/metaverse?where=accountName+isPresent&where=employeeType+equals+Guest&limit=50";
+    const person = { id: "m1", objectType: "person", attributes: { cn: "Ann", since: { $dt: startedAt } } };
+    answers.set(`GET ${where}`, { body: { items: [person], continuation: "next" } });
+    const [start, shown, schedule, search] = await Promise.all([
+      vestibule("run", "AADMA", "Full Import (Stage Only)", "--key", "k1"),
+      vestibule("run", "show", "r1"),
+      vestibule("schedule", "suspend"),
+      vestibule("metaverse", "search", "accountName isPresent", "employeeType equals Guest"),
+    ]);
+    expect(start.out).toContain("Started run r1");
+    expect(shown.out).toContain("delta cycle completed-export-errors");
+    expect(schedule.out).toMatch(/suspended.*true/);
+    expect(search.out).toMatch(/m1 .*person .*cn: Ann/);
+    expect(search.out).toContain(`since: ${startedAt}`);
+    expect(search.out).toContain("--continuation 'next'");
+    expect([start.code, shown.code, schedule.code, search.code]).toEqual([0, 0, 0, 0]);
+
+    const posted = calls.find(({ method }) => method === "POST");
+    expect(posted?.body).toEqual({ connector: "AADMA", profile: "Full Import (Stage Only)" });
+    expect(posted?.headers).toMatchObject({ "x-vestibule-trigger": "cli", "x-functions-key": "k1" });
+    expect(calls.find(({ method }) => method === "PUT")?.body).toEqual({ suspended: true });
+  });
+
+  test("--wait follows the run, and its exit code says how the run ended", async () => {
+    answers.set("POST /api/runs", { status: 202, body: running });
+    answers.set("GET /api/runs/r1", { body: run });
+    const [bad, json] = await Promise.all([
+      vestibule("cycle", "delta", "--wait"),
+      vestibule("cycle", "delta", "--wait", "--json"),
+    ]);
+    expect(bad.code).toBe(1);
+    expect(bad.out).toContain(
+      "[2/2] ADMA Export  completed-export-errors  1 min 3 s  exportAdd 2, exportFailure 1",
+    );
+    expect(JSON.parse(json.out)).toEqual(run);
+
+    answers.set("GET /api/runs/r1", { body: { ...run, status: "success" } });
+    expect((await vestibule("cycle", "delta", "--wait")).code).toBe(0);
+  });
+
+  test("a problem, a silent address and an unhealthy deployment are one clear message each", async () => {
+    const problem = {
+      title: "No such connector",
+      detail: "There is no connector ADMAA.",
+      status: 404,
+      code: "connector-not-found",
+      suggestions: ["ADMA", "AADMA"],
+    };
+    answers.set("POST /api/runs", { status: 404, body: problem });
+    const health = { status: "degraded", checks: [{ name: "ad", status: "failed", message: "No route." }] };
+    answers.set("GET /api/health", { status: 503, body: health });
+    const [unknown, raw, silent, unhealthy, usage] = await Promise.all([
+      vestibule("run", "ADMAA", "Export"),
+      vestibule("run", "ADMAA", "Export", "--json"),
+      vestibule("runs", "--url", "http://127.0.0.1:1/api"),
+      vestibule("health"),
+      vestibule("schedule", "pause"),
+    ]);
+    expect(unknown).toEqual({
+      code: 1,
+      out: "",
+      err: 'No such connector: There is no connector ADMAA.\nDid you mean "ADMA", "AADMA"?\n',
+    });
+    expect(JSON.parse(raw.err)).toEqual(problem);
+    expect(silent.code).toBe(1);
+    expect(silent.err).toMatch(/^Nothing answers at http:\/\/127\.0\.0\.1:1\/api .*npm start.*\n$/);
+    expect([unhealthy.code, unhealthy.out]).toEqual([
+      1,
+      expect.stringMatching(/degraded[\s\S]*ad .*failed .*No route/),
+    ]);
+    expect([usage.code, usage.err]).toEqual([1, expect.stringContaining('"pause"')]);
+  });
+});
+
+describe("a run on the terminal", () => {
+  test("its table has the counters that are not zero, then details and errors", () => {
+    const text = stripVTControlCharacters(describeRun(run));
+    expect(text).toMatch(/1 .*AADMA .*Delta Import \(Stage Only\) .*success .*1\.3 s .*stageAdd 12,345/);
+    expect(text).not.toContain("stageUpdate");
+    expect(text).toContain("Step 1: The watermark had expired");
+    expect(text).toContain(
+      "Step 2: constraint-violation CN=a,OU=G (attribute mail, rule AD-B2B-OUT): Too long.",
+    );
+    expect(text).toMatch(/started .* by cli, took 1 min 5 s\.$/);
+  });
+
+  /** Follows a run whose API answers these one after the other, the last one again and again. */
+  async function follow(states: readonly Answer[], isTerminal: boolean): Promise<string> {
+    const left = [...states];
+    answers.set("GET /api/runs/r1", () => (left.length > 1 ? left.shift()! : left[0]!));
+    const written: string[] = [];
+    const out = { write: (text: string) => written.push(text) };
+    const api = new Api({ url, trigger: "cli" });
+    await followRun(api, "r1", { out, isTerminal, pollMs: 1, plainEveryMs: 0 });
+    return stripVTControlCharacters(written.join(""));
+  }
+  const later: Run = {
+    ...running,
+    steps: [
+      running.steps[0]!,
+      { ...running.steps[1]!, statistics: { exportAdd: 2 }, detail: "AD does not answer." },
+    ],
+  };
+  const finished = "[1/2] AADMA Delta Import (Stage Only)  success  1.3 s  stageAdd 12,345";
+
+  test("plain output has a line for each step and for each growth of its counters", async () => {
+    const text = await follow([{ body: running }, { body: running }, { body: later }, { body: run }], false);
+    expect(text.split("\n")).toEqual([
+      finished,
+      "[2/2] ADMA Export  in-progress  exportAdd 1",
+      "[2/2] ADMA Export  in-progress  exportAdd 2  AD does not answer.",
+      "[2/2] ADMA Export  completed-export-errors  1 min 3 s  exportAdd 2, exportFailure 1",
+      "",
+    ]);
+  });
+
+  test("a terminal's last line is written over, and an API that is away for a while is waited for", async () => {
+    const away = { status: 503, body: { title: "Starting" } };
+    const text = await follow([{ body: running }, away, { body: run }], true);
+    const lines = text.split(/\n|\r/);
+    expect(lines).toContain(finished);
+    expect(lines).toContain("The API does not answer; waiting for it.");
+    expect(lines.filter((line) => line.startsWith("[2/2]")).at(-1)).toContain("completed-export-errors");
+  });
+});
