@@ -34,9 +34,10 @@ export async function createAuthority(commonName: string): Promise<CertificateAu
   return { certificate: pem(certificate), privateKey: await privateKeyPem(keys) };
 }
 
-/** A server certificate for localhost and 127.0.0.1, valid for a year, and its key. */
+/** A server certificate for localhost, 127.0.0.1 and more DNS names, valid for a year, and its key. */
 export async function createServerCertificate(
   authority: CertificateAuthority,
+  dnsNames: readonly string[] = [],
 ): Promise<{ certificate: string; privateKey: string }> {
   const keys = await newKeys();
   const issuer = new x509.X509Certificate(authority.certificate);
@@ -56,6 +57,7 @@ export async function createServerCertificate(
       new x509.SubjectAlternativeNameExtension([
         { type: "dns", value: "localhost" },
         { type: "ip", value: "127.0.0.1" },
+        ...dnsNames.map((value) => ({ type: "dns" as const, value })),
       ]),
       await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
     ],
