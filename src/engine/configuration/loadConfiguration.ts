@@ -1,12 +1,51 @@
-/** Reads the configuration from its folder. */
-import type { Configuration, SettingsSchema } from "../core/configuration.ts";
+/** Reads the configuration from its folder, once, when the app starts. */
+import { readdirSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import {
+  type Configuration,
+  ConfigurationError,
+  type ConfigurationFile,
+  type SettingsSchema,
+} from "../core/configuration.ts";
+import { readConfiguration } from "../core/readConfiguration.ts";
 
 /**
  * @param folder CONFIG_DIR; relative to the working directory, or absolute
+ * @param settings the app settings, as in `process.env`
  * @throws ConfigurationError
  */
-export declare function loadConfiguration(
+export function loadConfiguration(
   folder: string,
   settings: Readonly<Record<string, string | undefined>>,
   kinds: ReadonlyMap<string, SettingsSchema>,
-): Configuration;
+): Configuration {
+  const files = ["connectors", "rules", "cycles", "."].flatMap((part) => yamlFiles(folder, part));
+  return readConfiguration(files, settings, kinds);
+}
+
+function yamlFiles(folder: string, part: string): ConfigurationFile[] {
+  const path = join(folder, part);
+  try {
+    return readdirSync(path)
+      .filter((name) => /\.ya?ml$/.test(name))
+      .sort()
+      .map((name) => ({
+        file: [basename(folder), ...(part === "." ? [] : [part]), name].join("/"),
+        text: readFileSync(join(path, name), "utf8"),
+      }));
+  } catch (error) {
+    // A missing part is told by what is missing in it; a missing folder is a wrong CONFIG_DIR.
+    const isMissing = (error as NodeJS.ErrnoException).code === "ENOENT";
+    if (isMissing && part !== ".") return [];
+    const problem = {
+      file: path,
+      line: 1,
+      column: 1,
+      message: isMissing
+        ? "The folder of the configuration does not exist."
+        : `It cannot be read (${(error as Error).message}).`,
+      remedy: "Set CONFIG_DIR to the folder with connectors, rules, cycles and metaverse.yaml.",
+    };
+    throw new ConfigurationError([problem]);
+  }
+}

@@ -1,10 +1,11 @@
 /**
- * What an operator configures: its shape, its checks, and the object that the engine works with.
+ * What an operator configures, as the engine works with it.
  *
- * Pure: it is given the texts of the files and the settings; `configuration/loadConfiguration.ts` reads them.
+ * `readConfiguration.ts` makes it of the texts of the files and the settings; `configuration/loadConfiguration.ts`
+ * reads those.
  */
 import type { ConnectorDefinition, ObjectTypeSchema } from "../ports/connector.ts";
-import type { RuleProblem, RuleSet } from "./rules.ts";
+import type { RuleSet } from "./rules.ts";
 import type { ScopeGroup } from "./scope.ts";
 import type { AttributeType, Value } from "./values.ts";
 
@@ -129,26 +130,25 @@ export interface SettingsSchema {
       };
 }
 
-/** All that is wrong, one line each: `config/rules/x.yaml:12:5 what is wrong. Remedy.` */
-export declare class ConfigurationError extends Error {
+/** All that is wrong with a configuration, one line each: `config/rules/x.yaml:12:5 what is wrong. Remedy.` */
+export class ConfigurationError extends Error {
   readonly problems: readonly ConfigurationProblem[];
-  constructor(problems: readonly ConfigurationProblem[]);
+
+  constructor(problems: readonly ConfigurationProblem[]) {
+    super(problems.map(describeProblem).join("\n"));
+    this.name = "ConfigurationError";
+    this.problems = problems;
+  }
 }
 
-export declare function readConfiguration(
-  files: readonly ConfigurationFile[],
-  settings: Readonly<Record<string, string | undefined>>,
-  kinds: ReadonlyMap<string, SettingsSchema>,
-): Configuration;
-/** Rebuilds the rules that a run stored. @throws ConfigurationError */
-export declare function compileRuleTexts(
-  texts: readonly ConfigurationFile[],
-  configuration: Configuration,
-): Configuration;
-/** The configuration with what the directories said of their schemas. */
-export declare function withSchemas(
+export function describeProblem({ file, line, column, message, remedy }: ConfigurationProblem): string {
+  return `${file}:${line}:${column} ${message}${remedy === "" ? "" : ` ${remedy}`}`;
+}
+
+/** The configuration with what the directories said of their schemas, by connector. */
+export function withSchemas(
   configuration: Configuration,
   schemas: ReadonlyMap<string, readonly ObjectTypeSchema[]>,
-): Configuration;
-/** The checks that need the directories' schemas. */
-export declare function checkAgainstSchemas(configuration: Configuration): readonly RuleProblem[];
+): Configuration {
+  return { ...configuration, schemas };
+}

@@ -1,7 +1,13 @@
 /** Step 5: what a pending export counts as, and what its result makes of the object. */
 import { createHash } from "node:crypto";
 import type { ExportResult, ObjectTypeSchema } from "../ports/connector.ts";
-import type { ConnectorSpaceObject, EscrowedExport, ObjectError, PendingExport, UnconfirmedExport } from "./model.ts";
+import type {
+  ConnectorSpaceObject,
+  EscrowedExport,
+  ObjectError,
+  PendingExport,
+  UnconfirmedExport,
+} from "./model.ts";
 import { syntaxesOf } from "./schema.ts";
 import { type AttributeValue, attributesToJson } from "./values.ts";
 
@@ -75,7 +81,11 @@ export function afterExport(
       firstOccurred: repeated?.firstOccurred ?? now,
       retryCount: repeated === null ? 0 : repeated.retryCount + 1,
     };
-    return { object: { ...object, escrow: null, pendingExport: pending, error }, counter: "exportFailure", error };
+    return {
+      object: { ...object, escrow: null, pendingExport: pending, error },
+      counter: "exportFailure",
+      error,
+    };
   }
   const counter: ExportCounter =
     sent.change === "add"

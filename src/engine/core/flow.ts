@@ -72,9 +72,7 @@ function isMarker(value: unknown): value is { readonly flow: "IgnoreThisFlow" | 
   return typeof value === "object" && value !== null && "flow" in value;
 }
 
-type Converted =
-  | { readonly value: AttributeValue }
-  | { readonly code: string; readonly message: string };
+type Converted = { readonly value: AttributeValue } | { readonly code: string; readonly message: string };
 
 /** The value as the target holds it. One value fits a list and a list of one a single value; types must agree. */
 export function convert(value: AttributeValue, target: AttributeInfo): Converted {

@@ -110,8 +110,7 @@ export function decideConnection(
     if (others.length === 0) return { kind: "join", metaverseId: match, metaverseObjectType, rule };
     ambiguous ??= rule; // a later group may still find exactly one
   }
-  if (ambiguous !== undefined)
-    return { kind: "disconnector", reason: "ambiguous-join", rule: ambiguous };
+  if (ambiguous !== undefined) return { kind: "disconnector", reason: "ambiguous-join", rule: ambiguous };
 
   const projection = rules.find((rule) => rule.linkType === "provision" && hasJoinValue(rule, image));
   if (projection === undefined) return { kind: "disconnector", reason: "no-rule" };
@@ -160,10 +159,7 @@ export function asDisconnector(
 }
 
 /** For `StagingOptions.inScope`. */
-export function inboundScope(
-  connector: string,
-  configuration: SyncConfiguration,
-): (image: Image) => boolean {
+export function inboundScope(connector: string, configuration: SyncConfiguration): (image: Image) => boolean {
   return (image) => isInScope(connector, image, configuration);
 }
 
@@ -172,9 +168,7 @@ export function isInScope(connector: string, image: Image, configuration: SyncCo
   if (isFiltered(connector, image, configuration)) return false;
   if (!configuration.rules.hasInbound(connector)) return true;
   const context = imageContext(image, null, connector, configuration);
-  return configuration.rules
-    .inbound(connector, image.objectType)
-    .some((rule) => rule.inScope(context));
+  return configuration.rules.inbound(connector, image.objectType).some((rule) => rule.inScope(context));
 }
 
 const filters = new WeakMap<object, ScopeTest>();

@@ -102,8 +102,7 @@ export function decideDeletion(
         : "no connected object is held by a rule that provisions or joins stickily";
     case "anyOf": {
       const gone = rule.connectors.find(
-        (connector) =>
-          before.includes(connector) && !remaining.some((link) => link.connector === connector),
+        (connector) => before.includes(connector) && !remaining.some((link) => link.connector === connector),
       );
       return gone === undefined ? null : `its object in ${gone} is gone`;
     }

@@ -154,7 +154,8 @@ export function decideDeprovisioning(
 }
 
 function workUnderWay(target: ConnectorSpaceObject): string | null {
-  if (target.pendingImport?.change === "delete") return "its deletion in the directory is not synchronised yet";
+  if (target.pendingImport?.change === "delete")
+    return "its deletion in the directory is not synchronised yet";
   if (target.escrow !== null) return "an export of it is under way";
   if (target.unconfirmed?.change === "delete") return "its deletion was exported and is not confirmed yet";
   return null;
@@ -324,7 +325,12 @@ function wantedValues(
     const from = first?.from ?? empty;
     if (from === null || from === undefined) continue;
     wanted.set(target, {
-      value: first === undefined ? null : collected.length === 1 ? first.value : union(collected, from.flow.mergeType),
+      value:
+        first === undefined
+          ? null
+          : collected.length === 1
+            ? first.value
+            : union(collected, from.flow.mergeType),
       rule: from.rule,
       ownedBits: from.flow.ownedBits,
     });

@@ -140,9 +140,7 @@ function ruleSet(all: readonly CompiledRule[]): RuleSet {
     JSON.stringify([rule.connector, rule.metaverseObjectType]),
   );
   const targets = Map.groupBy(outboundRules, (rule) => rule.metaverseObjectType);
-  const sources = new Set(
-    rules.filter((rule) => rule.direction === "inbound").map((rule) => rule.connector),
-  );
+  const sources = new Set(rules.filter((rule) => rule.direction === "inbound").map((rule) => rule.connector));
   return {
     rules,
     inbound: (connector, type) => inbound.get(JSON.stringify([connector, type])) ?? [],
@@ -296,8 +294,7 @@ class RuleCompiler {
         position: { line: problem.line, column: problem.column },
       });
     if (!result.ok) return [];
-    if (attributes === undefined)
-      for (const name of result.expression.attributes) this.#source(name, path);
+    if (attributes === undefined) for (const name of result.expression.attributes) this.#source(name, path);
     if (calls(result.expression.ast, "Now"))
       this.#problems.push({
         rule: this.#rule.name,

@@ -161,8 +161,7 @@ function meets(value: Value, operator: ScopeOperator, operand: Operand): boolean
 
 function equals(value: Value, operand: Operand): boolean {
   if (typeof value === "bigint") return operand.integer !== null && value === operand.integer;
-  if (isDateTime(value))
-    return !Number.isNaN(operand.ms) && value.ticks === dateTimeFromMs(operand.ms).ticks;
+  if (isDateTime(value)) return !Number.isNaN(operand.ms) && value.ticks === dateTimeFromMs(operand.ms).ticks;
   if (isReference(value)) return dnKey(value.dn) === dnKey(operand.text);
   return textOf(value).toLowerCase() === operand.lower;
 }

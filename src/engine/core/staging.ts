@@ -142,11 +142,7 @@ function stagingCounter(
   return last !== null && dnKey(last.dn) !== dnKey(image.dn) ? "stageRename" : "stageUpdate";
 }
 
-function stageAbsence(
-  object: ConnectorSpaceObject,
-  kind: Absence,
-  options: StagingOptions,
-): StagingDecision {
+function stageAbsence(object: ConnectorSpaceObject, kind: Absence, options: StagingOptions): StagingDecision {
   const deletionConfirmed = object.unconfirmed?.change === "delete";
   const confirmation = deletionConfirmed ? "confirmed" : object.unconfirmed === null ? null : "notReimported";
   const linked = object.metaverseId !== null || object.linking !== null;
@@ -193,7 +189,8 @@ function notReimported(
   const syntaxes = syntaxesOf(options.schemas, image.objectType);
   const names = Object.entries(unconfirmed.expected)
     .filter(
-      ([name, value]) => !attributesEqual(own(image.attributes, name), value ?? undefined, syntaxes.syntax(name)),
+      ([name, value]) =>
+        !attributesEqual(own(image.attributes, name), value ?? undefined, syntaxes.syntax(name)),
     )
     .map(([name]) => name);
   if (unconfirmed.newDn !== undefined && dnKey(unconfirmed.newDn) !== dnKey(image.dn)) names.push("dn");
@@ -227,8 +224,7 @@ export function imagesEqual(a: Image, b: Image): boolean {
     names.length === Object.keys(b.attributes).length &&
     names.every(
       (name) =>
-        Object.hasOwn(b.attributes, name) &&
-        attributesEqual(a.attributes[name], b.attributes[name], "exact"),
+        Object.hasOwn(b.attributes, name) && attributesEqual(a.attributes[name], b.attributes[name], "exact"),
     )
   );
 }

@@ -112,7 +112,11 @@ export interface SyncDecision {
   readonly inbound: Readonly<Partial<Record<InboundCounter, number>>>;
   readonly outbound: Readonly<Record<string, Readonly<Partial<Record<OutboundCounter, number>>>>>;
   /** Also in `error` of the object's new state. */
-  readonly errors: readonly { readonly id: string; readonly connector: string; readonly error: ObjectError }[];
+  readonly errors: readonly {
+    readonly id: string;
+    readonly connector: string;
+    readonly error: ObjectError;
+  }[];
   /** Hand-made disables that are left alone. */
   readonly held: readonly { readonly id: string; readonly connector: string; readonly attribute: string }[];
   /** All that was offered, winners and others; for lineage. */
@@ -176,8 +180,7 @@ class Synchronization {
         ? null
         : "it was deleted before"
       : decideDeletion(rule, before, links);
-    const result =
-      cause === null ? this.#live(remaining) : this.#delete(remaining, isNew ? null : cause);
+    const result = cause === null ? this.#live(remaining) : this.#delete(remaining, isNew ? null : cause);
     this.#countInbound(fates, result);
     return this.#decision(result);
   }
@@ -330,7 +333,12 @@ class Synchronization {
   /** The object keeps its pending import for a retry; one that was to be linked just now is not linked. */
   #fail(
     object: ConnectorSpaceObject,
-    failure: { readonly code: string; readonly message: string; readonly rule?: string; readonly attribute?: string },
+    failure: {
+      readonly code: string;
+      readonly message: string;
+      readonly rule?: string;
+      readonly attribute?: string;
+    },
   ): void {
     const original = this.#input.objects.find(({ id }) => id === object.id)!;
     const error = this.#error(original, failure);
@@ -340,7 +348,12 @@ class Synchronization {
 
   #error(
     object: ConnectorSpaceObject,
-    failure: { readonly code: string; readonly message: string; readonly rule?: string; readonly attribute?: string },
+    failure: {
+      readonly code: string;
+      readonly message: string;
+      readonly rule?: string;
+      readonly attribute?: string;
+    },
   ): ObjectError {
     const previous = object.error?.code === failure.code ? object.error : null;
     const error: ObjectError = {
@@ -359,8 +372,9 @@ class Synchronization {
   /** The objects that are, or will be, connected. */
   #linked(): ConnectorSpaceObject[] {
     const id = this.#input.metaverse.id;
-    return [...this.#after.values()].filter((object) => object !== null && object.metaverseId === id) as
-      ConnectorSpaceObject[];
+    return [...this.#after.values()].filter(
+      (object) => object !== null && object.metaverseId === id,
+    ) as ConnectorSpaceObject[];
   }
 
   #link(object: ConnectorSpaceObject): Link {
@@ -399,7 +413,11 @@ class Synchronization {
     );
     if (target === null && letGo) return;
     try {
-      this.#apply(connector, target, decideOutbound(live, connector, target, this.#configuration, this.#input));
+      this.#apply(
+        connector,
+        target,
+        decideOutbound(live, connector, target, this.#configuration, this.#input),
+      );
     } catch (error) {
       if (!(error instanceof FlowError)) throw error;
       this.#failOutbound(connector, target, error);
@@ -451,7 +469,9 @@ class Synchronization {
    */
   #failOutbound(connector: string, target: ConnectorSpaceObject | null, error: FlowError): void {
     this.#countOutbound(connector, "flowFailure");
-    const originals = this.#input.objects.filter((object) => this.#linked().some(({ id }) => id === object.id));
+    const originals = this.#input.objects.filter((object) =>
+      this.#linked().some(({ id }) => id === object.id),
+    );
     const syncing = originals.filter((object) => object.connector === this.#input.syncing);
     const bearer = originals.find(({ id }) => id === target?.id) ?? syncing[0] ?? originals[0];
     for (const original of new Set([bearer, ...syncing])) {
@@ -560,7 +580,12 @@ class Synchronization {
     counters[counter] = (counters[counter] ?? 0) + 1;
   }
 
-  #because(step: Cause["step"], about: { connector: string; id: string }, message: string, rule?: string): void {
+  #because(
+    step: Cause["step"],
+    about: { connector: string; id: string },
+    message: string,
+    rule?: string,
+  ): void {
     const { connector, id: object } = about;
     this.#causes.push({ step, connector, object, ...(rule !== undefined && { rule }), message });
   }

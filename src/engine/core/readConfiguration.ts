@@ -1,0 +1,409 @@
+/**
+ * Texts and settings → the configuration, or all that is wrong with it. Nothing here needs the network; what only a
+ * directory's schema can tell is in `checkAgainstSchemas`.
+ */
+import { createHash } from "node:crypto";
+import type { z } from "zod";
+import {
+  type Configuration,
+  ConfigurationError,
+  type ConfigurationFile,
+  type ConfigurationProblem,
+  type ConnectorConfiguration,
+  type Cycle,
+  type DeletionRule,
+  type Limit,
+  type Limits,
+  type MetaverseAttribute,
+  type MetaverseSchema,
+  type SettingsSchema,
+} from "./configuration.ts";
+import { connectorFile, cycleFile, keysOf, metaverseFile, ruleFile } from "./configurationSchema.ts";
+import { durationMs } from "./duration.ts";
+import { closest } from "./expression/problems.ts";
+import {
+  type AttributeInfo,
+  compileRules,
+  type Flow,
+  type RuleContext,
+  type RuleProblem,
+  type RuleSet,
+  type SyncRule,
+} from "./rules.ts";
+import { resolveSettings, type Settings } from "./settingReferences.ts";
+import type { Value } from "./values.ts";
+import { YamlFile } from "./yamlFile.ts";
+
+/** DESIGN section 11: only what takes access away is limited unless somebody says more. */
+export const defaultLimits: Limits = {
+  export: {
+    add: { count: null, percent: null },
+    update: { count: null, percent: null },
+    rename: { count: null, percent: null },
+    delete: { count: 500, percent: 10 },
+    disable: { count: 500, percent: 10 },
+  },
+  import: { delete: { count: 500, percent: 10 }, disable: { count: 500, percent: 10 } },
+  shrinkPercent: 10,
+  percentFrom: 20,
+};
+
+/**
+ * @param files those of `connectors/`, `rules/`, `cycles/` and `metaverse.yaml`; the folder in a path says what it is
+ * @param settings the app settings
+ * @param kinds the schema of the settings of each kind of connector
+ * @throws ConfigurationError with every problem that was found
+ */
+export function readConfiguration(
+  files: readonly ConfigurationFile[],
+  settings: Settings,
+  kinds: ReadonlyMap<string, SettingsSchema>,
+): Configuration {
+  const problems: ConfigurationProblem[] = [];
+  const ofFolder = (folder: string) => files.filter(({ file }) => file.split("/").at(-2) === folder);
+  const connectors = readConnectors(ofFolder("connectors"), settings, kinds, problems);
+  const { metaverse, parameters } = readMetaverse(files, settings, connectors, problems);
+  const cycles = readCycles(ofFolder("cycles"), connectors, problems);
+  const ruleTexts = [...ofFolder("rules")].sort((a, b) => (a.file < b.file ? -1 : 1));
+  // With connectors or metaverse unread, every name in a rule would look wrong.
+  if (problems.length > 0) {
+    readRules(ruleTexts, problems);
+    throw new ConfigurationError(problems);
+  }
+  const base = { connectors, metaverse, parameters, cycles, schemas: new Map() };
+  return { ...base, ...compiledRules(ruleTexts, ruleContext(base)) };
+}
+
+/** The configuration with another set of rules: that which a run has stored. @throws ConfigurationError */
+export function compileRuleTexts(
+  texts: readonly ConfigurationFile[],
+  configuration: Configuration,
+): Configuration {
+  return { ...configuration, ...compiledRules(texts, ruleContext(configuration)) };
+}
+
+/** What the directories' schemas show to be wrong: attributes that do not exist, types that do not fit. */
+export function checkAgainstSchemas(configuration: Configuration): readonly ConfigurationProblem[] {
+  try {
+    compiledRules(configuration.ruleTexts, ruleContext(configuration));
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigurationError) return error.problems;
+    throw error;
+  }
+}
+
+// ---- connectors ------------------------------------------------------------------------------------------------
+
+const connectorKeys = keysOf(connectorFile);
+
+function readConnectors(
+  files: readonly ConfigurationFile[],
+  settings: Settings,
+  kinds: ReadonlyMap<string, SettingsSchema>,
+  problems: ConfigurationProblem[],
+): ReadonlyMap<string, ConnectorConfiguration> {
+  const connectors = new Map<string, ConnectorConfiguration>();
+  for (const source of files) {
+    const file = new YamlFile(source);
+    const connector = file.content === undefined ? undefined : readConnector(file, settings, kinds);
+    if (connector !== undefined && connectors.has(connector.name))
+      file.report(["name"], `There is another connector "${connector.name}".`, "Give it another name.");
+    if (connector !== undefined) connectors.set(connector.name, connector);
+    problems.push(...file.problems);
+  }
+  if (files.length === 0)
+    problems.push(missing("config/connectors", "There is no connector.", "Add a file such as AADMA.yaml."));
+  return connectors;
+}
+
+function readConnector(
+  file: YamlFile,
+  settings: Settings,
+  kinds: ReadonlyMap<string, SettingsSchema>,
+): ConnectorConfiguration | undefined {
+  const content = withoutFilter(file.content, (rest) => resolveSettings(rest, settings, file));
+  if (file.problems.length > 0) return undefined;
+  const parsed = file.parse(connectorFile, content, connectorKeys);
+  if (parsed === undefined) return undefined;
+  const kind = kinds.get(parsed.kind);
+  if (kind === undefined) {
+    file.report(
+      ["kind"],
+      `There is no kind of connector "${parsed.kind}".`,
+      didYouMean(parsed.kind, kinds.keys()),
+    );
+    return undefined;
+  }
+  const checked = kind.safeParse(parsed.settings);
+  if (!checked.success) {
+    for (const issue of checked.error.issues) {
+      const path = issue.path.filter((key) => typeof key !== "symbol");
+      file.report(["settings", ...path], `${issue.message.replace(/\.$/, "")}.`, settingRemedy(file, path));
+    }
+    return undefined;
+  }
+  const { onAbsence, objectTypes, runProfiles, limits, filter, ...rest } = parsed;
+  return {
+    ...rest,
+    settings: checked.data,
+    objectTypes,
+    filter: filter as ConnectorConfiguration["filter"],
+    retainMs: onAbsence === undefined ? null : durationMs(onAbsence.retain)!,
+    limits: withDefaults(limits),
+    runProfiles,
+  };
+}
+
+/** A filter's `%Name%` are parameters of rules, not app settings. */
+function withoutFilter(content: unknown, resolve: (rest: unknown) => unknown): unknown {
+  if (typeof content !== "object" || content === null || !("filter" in content)) return resolve(content);
+  const { filter, ...rest } = content;
+  return { ...(resolve(rest) as object), filter };
+}
+
+/** Where the operator has to look: at the app setting, when the value is one. */
+function settingRemedy(file: YamlFile, path: readonly (string | number)[]): string {
+  let value: unknown = (file.content as { settings?: unknown }).settings;
+  for (const key of path) value = (value as Record<string | number, unknown> | undefined)?.[key];
+  const name = typeof value === "string" ? /%([A-Za-z_]\w*)/.exec(value)?.[1] : undefined;
+  return name === undefined ? "" : `Look at the app setting ${name}.`;
+}
+
+function withDefaults(limits: z.output<typeof connectorFile>["limits"]): Limits {
+  const limit = (
+    given: { count?: number | null | undefined; percent?: number | null | undefined } | undefined,
+    standard: Limit,
+  ): Limit => ({
+    count: given?.count === undefined ? standard.count : given.count,
+    percent: given?.percent === undefined ? standard.percent : given.percent,
+  });
+  const { export: exported, import: imported } = defaultLimits;
+  return {
+    export: {
+      add: limit(limits?.export?.add, exported.add),
+      update: limit(limits?.export?.update, exported.update),
+      rename: limit(limits?.export?.rename, exported.rename),
+      delete: limit(limits?.export?.delete, exported.delete),
+      disable: limit(limits?.export?.disable, exported.disable),
+    },
+    import: {
+      delete: limit(limits?.import?.delete, imported.delete),
+      disable: limit(limits?.import?.disable, imported.disable),
+    },
+    shrinkPercent: limits?.shrinkPercent ?? defaultLimits.shrinkPercent,
+    percentFrom: limits?.percentFrom ?? defaultLimits.percentFrom,
+  };
+}
+
+// ---- metaverse and cycles ----------------------------------------------------------------------------------------
+
+const metaverseKeys = keysOf(metaverseFile);
+
+function readMetaverse(
+  files: readonly ConfigurationFile[],
+  settings: Settings,
+  connectors: ReadonlyMap<string, ConnectorConfiguration>,
+  problems: ConfigurationProblem[],
+): { metaverse: MetaverseSchema; parameters: ReadonlyMap<string, Value> } {
+  const metaverse = new Map<
+    string,
+    { name: string; attributes: Map<string, MetaverseAttribute>; deletionRule: DeletionRule }
+  >();
+  const parameters = new Map<string, Value>();
+  const source = files.find(({ file }) => file.split("/").at(-1) === "metaverse.yaml");
+  if (source === undefined) {
+    problems.push(
+      missing(
+        "config/metaverse.yaml",
+        "The file is missing.",
+        "Describe the metaverse's object types in it.",
+      ),
+    );
+    return { metaverse, parameters };
+  }
+  const file = new YamlFile(source);
+  const resolved = file.content === undefined ? undefined : resolveSettings(file.content, settings, file);
+  const parsed = file.problems.length > 0 ? undefined : file.parse(metaverseFile, resolved, metaverseKeys);
+  for (const [name, value] of Object.entries(parsed?.parameters ?? {}))
+    parameters.set(name, typeof value === "number" ? BigInt(value) : value);
+  parsed?.objectTypes.forEach((type, index) => {
+    const attributes = new Map<string, MetaverseAttribute>();
+    type.attributes.forEach((attribute, at) => {
+      if (attributes.has(attribute.name))
+        file.report(
+          ["objectTypes", index, "attributes", at, "name"],
+          `"${attribute.name}" is there twice.`,
+          "Remove one.",
+        );
+      attributes.set(attribute.name, attribute);
+    });
+    const { deletionRule } = type;
+    if (typeof deletionRule === "object")
+      deletionRule.anyOf.forEach((connector, at) => {
+        if (!connectors.has(connector) && connectors.size > 0)
+          file.report(
+            ["objectTypes", index, "deletionRule", "anyOf", at],
+            `There is no connector "${connector}".`,
+            didYouMean(connector, connectors.keys()),
+          );
+      });
+    metaverse.set(type.name, {
+      name: type.name,
+      attributes,
+      deletionRule:
+        typeof deletionRule === "string"
+          ? { kind: deletionRule }
+          : { kind: "anyOf", connectors: deletionRule.anyOf },
+    });
+  });
+  problems.push(...file.problems);
+  return { metaverse, parameters };
+}
+
+const cycleKeys = keysOf(cycleFile);
+
+function readCycles(
+  files: readonly ConfigurationFile[],
+  connectors: ReadonlyMap<string, ConnectorConfiguration>,
+  problems: ConfigurationProblem[],
+): ReadonlyMap<string, Cycle> {
+  const cycles = new Map<string, Cycle>();
+  for (const source of files) {
+    const file = new YamlFile(source);
+    const parsed = file.content === undefined ? undefined : file.parse(cycleFile, file.content, cycleKeys);
+    if (parsed !== undefined) {
+      if (cycles.has(parsed.name))
+        file.report(["name"], `There is another cycle "${parsed.name}".`, "Give it another name.");
+      const steps = parsed.steps.flatMap((step, index) => {
+        const connector = connectors.get(step.connector);
+        if (connector === undefined) {
+          if (connectors.size > 0)
+            file.report(
+              ["steps", index, "connector"],
+              `There is no connector "${step.connector}".`,
+              didYouMean(step.connector, connectors.keys()),
+            );
+          return [];
+        }
+        const profile = connector.runProfiles.find((candidate) => candidate.name === step.profile);
+        if (profile !== undefined) return [{ ...step, type: profile.type }];
+        const names = connector.runProfiles.map((candidate) => candidate.name);
+        file.report(
+          ["steps", index, "profile"],
+          `${step.connector} has no run profile "${step.profile}".`,
+          didYouMean(step.profile, names),
+        );
+        return [];
+      });
+      cycles.set(parsed.name, { name: parsed.name, steps });
+    }
+    problems.push(...file.problems);
+  }
+  return cycles;
+}
+
+// ---- rules -------------------------------------------------------------------------------------------------------
+
+const ruleKeys = keysOf(ruleFile);
+
+function readRules(
+  texts: readonly ConfigurationFile[],
+  problems: ConfigurationProblem[],
+): readonly { readonly file: YamlFile; readonly rule: SyncRule }[] {
+  return texts.flatMap((source) => {
+    const file = new YamlFile(source);
+    const parsed = file.content === undefined ? undefined : file.parse(ruleFile, file.content, ruleKeys);
+    problems.push(...file.problems);
+    return parsed === undefined ? [] : [{ file, rule: ruleOf(parsed) }];
+  });
+}
+
+function ruleOf({ description, flows, ...rule }: z.output<typeof ruleFile>): SyncRule {
+  return {
+    ...rule,
+    scope: rule.scope as SyncRule["scope"],
+    ...(description !== undefined && { description }),
+    flows: flows.map(({ source, constant, expression, ownedBits, ...rest }): Flow => {
+      const base = { ...rest, ...(ownedBits !== undefined && { ownedBits }) };
+      if (source !== undefined) return { ...base, kind: "direct", source };
+      if (expression !== undefined) return { ...base, kind: "expression", expression };
+      return {
+        ...base,
+        kind: "constant",
+        value: typeof constant === "number" ? BigInt(constant) : constant!,
+      };
+    }),
+  };
+}
+
+function compiledRules(
+  ruleTexts: readonly ConfigurationFile[],
+  context: RuleContext,
+): {
+  rules: RuleSet;
+  ruleTexts: readonly ConfigurationFile[];
+  rulesVersion: string;
+  warnings: readonly ConfigurationProblem[];
+} {
+  const problems: ConfigurationProblem[] = [];
+  const read = readRules(ruleTexts, problems);
+  const compiled = compileRules(
+    read.map(({ rule }) => rule),
+    context,
+  );
+  // Two rules of one name are told by the later one's place.
+  const files = new Map(read.map(({ file, rule }) => [rule.name, file]));
+  const placed = (problem: RuleProblem) =>
+    files.get(problem.rule)!.problem(problem.path, problem.message, problem.remedy, problem.position);
+  if (!compiled.ok)
+    problems.push(...compiled.problems.filter(({ severity }) => severity === "error").map(placed));
+  if (ruleTexts.length === 0)
+    problems.push(missing("config/rules", "There is no rule.", "Add a file such as AAD-B2B-IN.yaml."));
+  if (problems.length > 0 || !compiled.ok) throw new ConfigurationError(problems);
+  return {
+    rules: compiled.rules,
+    ruleTexts,
+    rulesVersion: createHash("sha256")
+      .update(JSON.stringify(ruleTexts.map(({ file, text }) => [file, text])))
+      .digest("hex")
+      .slice(0, 16),
+    warnings: compiled.warnings.map(placed),
+  };
+}
+
+function ruleContext(
+  configuration: Pick<Configuration, "connectors" | "metaverse" | "parameters" | "schemas">,
+): RuleContext {
+  const connectorAttributes = new Map(
+    [...configuration.connectors.values()].map((connector) => {
+      const schemas = configuration.schemas.get(connector.name);
+      const types = connector.objectTypes.map(
+        ({ name, attributes }): [string, ReadonlyMap<string, AttributeInfo | null>] => {
+          const known = schemas?.find((schema) => schema.name === name)?.attributes;
+          const selected =
+            known === undefined ? attributes : attributes.filter((attribute) => known.has(attribute));
+          return [name, new Map(selected.map((attribute) => [attribute, known?.get(attribute) ?? null]))];
+        },
+      );
+      return [connector.name, new Map(types)] as const;
+    }),
+  );
+  return {
+    connectorAttributes,
+    metaverseAttributes: new Map(
+      [...configuration.metaverse.values()].map((type) => [type.name, type.attributes]),
+    ),
+    parameters: new Set([...configuration.parameters.keys(), "Connector.ID"]),
+  };
+}
+
+function didYouMean(name: string, known: Iterable<string>): string {
+  const names = [...known];
+  const suggestion = closest(name, names);
+  return suggestion === undefined ? `Known: ${names.join(", ") || "none"}.` : `Did you mean "${suggestion}"?`;
+}
+
+function missing(file: string, message: string, remedy: string): ConfigurationProblem {
+  return { file, line: 1, column: 1, message, remedy };
+}
