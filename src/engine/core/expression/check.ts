@@ -111,8 +111,7 @@ class Checker {
       case "attribute":
         return scope.narrowed.get(node.name) ?? this.#attribute(node.name, node.span);
       case "parameter":
-        this.#parameter(node.name, node.span);
-        return types.unknown;
+        return this.#parameter(node.name, node.span);
       case "variable": {
         const type = scope.variables.get(node.name);
         if (type !== undefined) return type;
@@ -152,17 +151,14 @@ class Checker {
     return types.unknown;
   }
 
-  #parameter(name: string, span: Span): void {
+  /** A parameter that the schema lists is text, as those of the connector are. */
+  #parameter(name: string, span: Span): Type {
     const { parameters } = this.#schema;
-    if (parameters === undefined || parameters.has(name)) return;
-    this.#unknown(
-      "unknown-parameter",
-      `There is no parameter ${name}.`,
-      name,
-      span,
-      parameters,
-      (other) => `%${other}%`,
-    );
+    if (parameters === undefined) return types.unknown;
+    if (parameters.has(name)) return types.text;
+    const message = `There is no parameter ${name}.`;
+    this.#unknown("unknown-parameter", message, name, span, parameters, (other) => `%${other}%`);
+    return types.unknown;
   }
 
   #suggestVariable(name: string, span: Span, scope: Scope): void {
@@ -213,7 +209,13 @@ class Checker {
         return many | types.number;
       }
       default:
-        this.#comparison(node, operator, node.left, left, node.right, right);
+        this.#comparison(
+          node.span,
+          operator,
+          operator !== "=" && operator !== "<>",
+          [node.left, left],
+          [node.right, right],
+        );
         return many | types.boolean;
     }
   }
@@ -249,35 +251,34 @@ class Checker {
       : types.unknown;
   }
 
+  /** Whether two values can be compared; a problem is reported when not. */
   #comparison(
-    node: Expression,
-    operator: string,
-    leftNode: Expression,
-    left: Type,
-    rightNode: Expression,
-    right: Type,
-  ): void {
-    const ordered = operator !== "=" && operator !== "<>";
+    span: Span,
+    who: string,
+    ordered: boolean,
+    left: readonly [Expression, Type],
+    right: readonly [Expression, Type],
+  ): boolean {
     const accepted = ordered ? types.text | types.number | types.dateTime : types.anyValue;
-    const leftFits = this.#expect(leftNode, left, accepted, `${operator} compares`);
-    const rightFits = this.#expect(rightNode, right, accepted, `${operator} compares`);
-    if (!leftFits || !rightFits) return;
-    let kinds = (left | right) & types.anyValue;
+    const leftFits = this.#expect(...left, accepted, `${who} compares`);
+    const rightFits = this.#expect(...right, accepted, `${who} compares`);
+    if (!leftFits || !rightFits) return false;
+    const leftKinds = left[1] & types.anyValue;
+    const rightKinds = right[1] & types.anyValue;
+    if (leftKinds === 0 || rightKinds === 0) return true; // NULL, or unknown: compared when it runs
+    let kinds = leftKinds | rightKinds;
     // A DN in quotes is compared with a reference as a DN.
     if (!ordered && (kinds & types.reference) !== 0) kinds &= ~types.text;
-    if ((kinds & (kinds - 1)) === 0) return;
-    const leftKinds = left & types.anyValue;
-    const rightKinds = right & types.anyValue;
-    if (leftKinds === 0 || rightKinds === 0) return; // NULL, or unknown: compared when it runs
-    const toward = rightNode.kind === "literal" ? leftNode : rightNode;
+    if ((kinds & (kinds - 1)) === 0) return true;
+    const [converted, from, to] =
+      right[0].kind === "literal" ? [left[0], leftKinds, rightKinds] : [right[0], rightKinds, leftKinds];
     this.#problems.error(
       "type-mismatch",
-      node.span,
-      `${operator} cannot stand between ${types.describeType(leftKinds)} and ${types.describeType(rightKinds)}.`,
-      toward === leftNode
-        ? conversionTo(rightKinds, leftKinds, print(leftNode, this.#language))
-        : conversionTo(leftKinds, rightKinds, print(rightNode, this.#language)),
+      span,
+      `${who} cannot stand between ${types.describeType(leftKinds)} and ${types.describeType(rightKinds)}.`,
+      this.#conversion(to, from, converted),
     );
+    return false;
   }
 
   /** Whether a mix reads the same under every habit: only + and - do. */
@@ -390,8 +391,9 @@ class Checker {
     }
     if (!fits) return definition.typeOfResult(given) | lifted;
     if (definition.alike !== undefined) {
-      const operator = definition.alike === "order" ? "<" : "=";
-      this.#comparison(node, operator, node.arguments[0]!, given[0]!, node.arguments[1]!, given[1]!);
+      const [left, right] = node.arguments.map((argument, i) => [argument, given[i]!] as const);
+      const ordered = definition.alike === "order";
+      if (!this.#comparison(node.span, node.name, ordered, left!, right!)) return types.boolean | lifted;
     }
     const caution = definition.caution?.(given);
     if (caution !== undefined) this.#problems.warning("culture-format", node.span, caution);
@@ -569,9 +571,14 @@ class Checker {
       "type-mismatch",
       node.span,
       `${who} ${types.describeType(accepted & ~types.nothing)}, not ${types.describeType(wrong)}.`,
-      advice ?? (this.#language === "aadc" ? conversionTo(accepted, wrong, print(node)) : undefined),
+      advice ?? this.#conversion(accepted, wrong, node),
     );
     return false;
+  }
+
+  /** The node, converted; MIM has no such functions. */
+  #conversion(wanted: Type, given: Type, node: Expression): string | undefined {
+    return this.#language === "aadc" ? conversionTo(wanted, given, print(node)) : undefined;
   }
 }
 
