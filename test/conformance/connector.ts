@@ -65,7 +65,6 @@ const titles = [
   "a direct look tells the present from the gone",
   "a list of anchors names exactly the objects in scope",
   "an expired watermark asks for a full import",
-  "an import can be stopped",
   "an added account is there once, however often it is sent",
   "an update is done once, however often it is sent",
   "a rename is done once, however often it is sent",
@@ -76,6 +75,7 @@ const titles = [
   "a value that the directory refuses is a result, and the others go on",
   "an update of an object that is gone is a result",
   "a value that somebody else changed is not overwritten",
+  "no write is begun when the time is over, and none is lost",
   "a ping proves the way in",
   "a wrong password is told as such",
   "an untrusted certificate is told as such",
@@ -278,15 +278,6 @@ export function connectorConformance(
       });
     });
 
-    check("an import can be stopped", async () => {
-      const stop = new AbortController();
-      const pages = connector.importPages({ kind: "full" }, { ...context, signal: stop.signal });
-      const reading = (async () => {
-        for await (const _page of pages) stop.abort(new Error("stopped by the test"));
-      })();
-      await expect(reading).rejects.toThrow("stopped by the test");
-    });
-
     // ---- export ------------------------------------------------------------------------------------------------
 
     const send = (...changes: ExportChange[]) => connect().exportBatch(changes, context);
@@ -447,6 +438,24 @@ export function connectorConformance(
       const [result] = await send(updateOf(made, { attributes: renamed(before, "By Rule") }));
       expect(result).toMatchObject({ kind: "failed", message: expect.stringContaining("displayName") });
       expect((await target.fixtures.read(made.anchor))?.displayName).toEqual(["By Hand"]);
+    });
+
+    check("no write is begun when the time is over, and none is lost", async () => {
+      const account = target.fixtures.newAccount("In Time");
+      const made = await create("Too Late");
+      const late = [addOf(account), updateOf(made, { newDn: made.account.renamedDn }), deleteOf(made)];
+      const exporting = connect();
+      for (const change of late) {
+        await expect(
+          exporting.exportBatch([change], { ...context, mayWrite: () => false }),
+        ).rejects.toMatchObject({
+          name: "ConnectorError",
+          kind: "unreachable",
+        });
+      }
+      expect((await target.fixtures.read(made.anchor))?.displayName).toEqual(["Too Late"]);
+      const [result] = await send({ ...addOf(account), outcomeUnknown: true });
+      expect(exported(result).resumed).toBeUndefined();
     });
 
     // ---- the way to the directory ------------------------------------------------------------------------------

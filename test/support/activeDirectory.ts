@@ -142,7 +142,12 @@ export class Administrator {
       operation: "replace",
       modification: new Attribute({ type: "distinguishedName", values: [dn] }),
     });
-    await this.#client.modify(`<GUID=${anchor}>`, [remove, place], new ShowDeleted());
+    const { searchEntries } = await this.#client.search(
+      byGuid(anchor),
+      { scope: "base", attributes: ["1.1"] },
+      new ShowDeleted(),
+    );
+    await this.#client.modify(searchEntries[0]!.dn, [remove, place], new ShowDeleted());
   }
 
   /** Whether an account can log on with a password. */

@@ -80,7 +80,6 @@ export class AdClient {
           timeLimit: 0,
           controls: [paging, ...(options.controls ?? [])],
         }),
-        undefined,
         connection,
       );
       const value = result.controls.get(PagedResultsControl.type);
@@ -109,7 +108,6 @@ export class AdClient {
           timeLimit: 0,
           controls: [...(options.controls ?? [])],
         }),
-        options.deadline,
       );
       const [entry] = entries;
       return entry && this.#completeRanges(entry, options.controls);
@@ -120,25 +118,25 @@ export class AdClient {
   }
 
   /** @param attributes values as the directory keeps them. @throws LdapError, ConnectorError */
-  async add(dn: string, attributes: readonly RawAttribute[], deadline?: number): Promise<void> {
-    await this.#ask(new AddRequest({ messageId: 0, dn, attributes: attributes.map(toAttribute) }), deadline);
+  async add(dn: string, attributes: readonly RawAttribute[]): Promise<void> {
+    await this.#ask(new AddRequest({ messageId: 0, dn, attributes: attributes.map(toAttribute) }));
   }
 
   /** All changes or none. @throws LdapError, ConnectorError */
-  async modify(dn: string, changes: readonly RawChange[], deadline?: number): Promise<void> {
+  async modify(dn: string, changes: readonly RawChange[]): Promise<void> {
     const toChange = ({ operation, ...attribute }: RawChange) =>
       new Change({ operation, modification: toAttribute(attribute) });
-    await this.#ask(new ModifyRequest({ messageId: 0, dn, changes: changes.map(toChange) }), deadline);
+    await this.#ask(new ModifyRequest({ messageId: 0, dn, changes: changes.map(toChange) }));
   }
 
   /** Renames and moves. `newRdn` is escaped text. @throws LdapError, ConnectorError */
-  async modifyDn(dn: string, newRdn: string, newSuperior: string, deadline?: number): Promise<void> {
-    await this.#ask(new ModifyDNRequest({ messageId: 0, dn, newRdn, newSuperior }), deadline);
+  async modifyDn(dn: string, newRdn: string, newSuperior: string): Promise<void> {
+    await this.#ask(new ModifyDNRequest({ messageId: 0, dn, newRdn, newSuperior }));
   }
 
   /** @throws LdapError, ConnectorError */
-  async delete(dn: string, deadline?: number): Promise<void> {
-    await this.#ask(new DeleteRequest({ messageId: 0, dn }), deadline);
+  async delete(dn: string): Promise<void> {
+    await this.#ask(new DeleteRequest({ messageId: 0, dn }));
   }
 
   async close(): Promise<void> {
@@ -176,13 +174,9 @@ export class AdClient {
     throw bindFailure(result, this.#target.url);
   }
 
-  /** @param deadline no answer is waited for after this time (as of Date.now()). */
-  async #ask(request: LdapRequest, deadline?: number, bound?: LdapConnection): Promise<LdapAnswer> {
+  async #ask(request: LdapRequest, bound?: LdapConnection): Promise<LdapAnswer> {
     const connection = bound ?? (await this.#connect());
-    const left = deadline === undefined ? this.#operationTimeoutMs : deadline - Date.now();
-    if (left <= 0)
-      throw new ConnectorError("unreachable", "The directory is too slow: the time for this is over.");
-    const answer = await connection.request(request, Math.min(left, this.#operationTimeoutMs));
+    const answer = await connection.request(request, this.#operationTimeoutMs);
     if (answer.result.code === resultCode.success) return answer;
     if (answer.result.code === resultCode.operationsError)
       connection.close(new UnbindRequest({ messageId: 0 }));
@@ -242,7 +236,6 @@ export interface SearchOptions {
 
 export interface ReadOptions {
   readonly controls?: readonly Control[];
-  readonly deadline?: number | undefined;
 }
 
 export interface SearchPage {

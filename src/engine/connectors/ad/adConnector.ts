@@ -62,7 +62,6 @@ export class AdConnector implements Connector {
       deltaImport: true,
       export: true,
       exportBatchMax: settings.inFlight * 4,
-      // The whole batch has so long, hence each write in it too.
       exportTimeoutMs: settings.operationTimeoutMs,
       dnSyntax: "dn",
     };
@@ -101,9 +100,9 @@ export class AdConnector implements Connector {
     if (start.kind === "resume") {
       const position = parsePosition(start.cursor);
       requireSameDatabase(position.watermark, dc);
-      yield* importFrom(scope, position, context.signal);
+      yield* importFrom(scope, position);
     } else if (start.kind === "full") {
-      yield* importFrom(scope, startPosition("full", 0n, dc, false), context.signal);
+      yield* importFrom(scope, startPosition("full", 0n, dc, false));
     } else {
       const watermark = parseWatermark(start.watermark);
       requireSameDatabase(watermark, dc);
@@ -115,11 +114,11 @@ export class AdConnector implements Connector {
           "The account of AD_BIND_DN may not read the Deleted Objects container, so deletions are found by comparing the whole population. Grant it List Contents and Read Property there to spare that.",
         );
       }
-      yield* importFrom(scope, startPosition("delta", watermark.usn + 1n, dc, !seesDeleted), context.signal);
+      yield* importFrom(scope, startPosition("delta", watermark.usn + 1n, dc, !seesDeleted));
     }
   }
 
-  async *listAnchors(context: ConnectorContext): AsyncGenerator<readonly string[]> {
+  async *listAnchors(): AsyncGenerator<readonly string[]> {
     const schema = await this.#readSchema();
     await requireContainers(this.#client, this.#settings.baseDn, this.#containers);
     for (const container of this.#containers) {
@@ -132,7 +131,6 @@ export class AdConnector implements Connector {
       for (;;) {
         const { value, done } = await refusalsAsFailures(`Listing ${container}`, () => pages.next());
         if (done === true) break;
-        context.signal?.throwIfAborted();
         yield value.entries
           .filter((entry) => objectTypeOf(schema, entry) !== undefined)
           .map(anchorOf)
@@ -141,14 +139,10 @@ export class AdConnector implements Connector {
     }
   }
 
-  async readAbsent(
-    anchors: readonly string[],
-    context: ConnectorContext,
-  ): Promise<readonly AbsenceVerdict[]> {
+  async readAbsent(anchors: readonly string[]): Promise<readonly AbsenceVerdict[]> {
     const schema = await this.#readSchema();
     const attributes = readAttributes(schema);
     return inParallel(this.#settings.inFlight, anchors, async (anchor): Promise<AbsenceVerdict> => {
-      context.signal?.throwIfAborted();
       const entry = await refusalsAsFailures(`Reading ${byGuid(anchor)}`, () =>
         this.#client.read(byGuid(anchor), attributes),
       );
@@ -182,12 +176,9 @@ export class AdConnector implements Connector {
       containers: this.#containers,
       stampAttribute: this.#settings.stampAttribute,
       randomPassword: this.#settings.randomPassword,
-      deadline: Date.now() + this.capabilities.exportTimeoutMs,
+      mayWrite: () => context.mayWrite?.() ?? true,
     };
-    return inParallel(this.#settings.inFlight, changes, (change) => {
-      context.signal?.throwIfAborted();
-      return exportChange(scope, change);
-    });
+    return inParallel(this.#settings.inFlight, changes, (change) => exportChange(scope, change));
   }
 
   async ping(): Promise<void> {

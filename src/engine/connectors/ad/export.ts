@@ -11,7 +11,7 @@ import {
   type Value,
   valuesOf,
 } from "../../core/values.ts";
-import type { ExportChange, ExportResult } from "../../ports/connector.ts";
+import { ConnectorError, type ExportChange, type ExportResult } from "../../ports/connector.ts";
 import { type AdClient, any, domainScope, equals, type RawAttribute, type RawChange } from "./adClient.ts";
 import { anchorOf, isInScope, objectTypeOf } from "./entries.ts";
 import { refusal, type WriteKind } from "./exportErrors.ts";
@@ -29,8 +29,8 @@ export interface ExportScope {
   readonly containers: readonly string[];
   readonly stampAttribute: string;
   readonly randomPassword: boolean;
-  /** Time (as of Date.now()) after which nothing is waited for. */
-  readonly deadline: number;
+  /** Asked right before each write. */
+  mayWrite(): boolean;
 }
 
 type Failed = Extract<ExportResult, { kind: "failed" }>;
@@ -81,13 +81,33 @@ class RefusedWrite extends Error {
   }
 }
 
-async function write(kind: WriteKind, dn: string, work: Promise<void>): Promise<void> {
+/** Every write goes through here. @throws RefusedWrite, ConnectorError */
+async function write(
+  scope: ExportScope,
+  kind: WriteKind,
+  dn: string,
+  send: (client: AdClient) => Promise<void>,
+): Promise<void> {
+  if (!scope.mayWrite()) {
+    throw new ConnectorError(
+      "unreachable",
+      "The time for this batch of exports is over; the rest is sent later.",
+    );
+  }
   try {
-    await work;
+    await send(scope.client);
   } catch (error) {
     throw error instanceof LdapError ? new RefusedWrite(error, kind, dn) : error;
   }
 }
+
+function isRefusal(error: unknown, codes: readonly number[]): boolean {
+  return error instanceof RefusedWrite && codes.includes(error.refused.code);
+}
+/** Somebody has the name already. */
+const duplicateCodes = [resultCode.entryAlreadyExists, resultCode.constraintViolation];
+/** The value to delete is gone, or there is one where none was. */
+const changedMeanwhileCodes = [resultCode.noSuchAttribute, resultCode.attributeOrValueExists];
 
 // ---- add -------------------------------------------------------------------------------------------------------
 
@@ -120,15 +140,15 @@ class AddOperation {
       const met = await this.#examineHolders();
       if (met !== undefined) return met;
     }
+    const content = this.#content();
     try {
-      await this.#scope.client.add(dn, this.#content(), this.#scope.deadline);
+      await write(this.#scope, "add", dn, (client) => client.add(dn, content));
     } catch (error) {
-      if (!(error instanceof LdapError)) throw error;
-      const duplicate = [resultCode.entryAlreadyExists, resultCode.constraintViolation] as readonly number[];
-      const met = duplicate.includes(error.code) ? await this.#examineHolders() : undefined;
-      return met ?? refusal(error, "add", dn);
+      const met = isRefusal(error, duplicateCodes) ? await this.#examineHolders() : undefined;
+      if (met === undefined) throw error;
+      return met;
     }
-    const created = await this.#scope.client.read(dn, ["objectGUID"], { deadline: this.#scope.deadline });
+    const created = await this.#scope.client.read(dn, ["objectGUID"]);
     const anchor = created && anchorOf(created);
     if (created === undefined || anchor === undefined) {
       return failed(
@@ -204,13 +224,13 @@ class AddOperation {
   }
 
   async #holders(): Promise<readonly LdapEntry[]> {
-    const { client, baseDn, stampAttribute, deadline } = this.#scope;
+    const { client, baseDn, stampAttribute } = this.#scope;
     const unique = ["sAMAccountName", "userPrincipalName", stampAttribute].flatMap((name) => {
       const value = this.#wanted(name);
       return typeof value === "string" ? [equals(name, value)] : [];
     });
     const attributes = ["objectClass", "objectGUID", "sAMAccountName", "userPrincipalName", stampAttribute];
-    const byDn = await client.read(this.#change.dn, attributes, { deadline });
+    const byDn = await client.read(this.#change.dn, attributes);
     const found = new Map<string, LdapEntry>();
     if (byDn !== undefined) found.set(dnKey(byDn.dn), byDn);
     if (unique.length > 0) {
@@ -253,9 +273,9 @@ class AddOperation {
     const password = this.#password();
     if (password !== undefined)
       difference.push({ operation: "replace", name: "unicodePwd", values: [password] });
-    const { client, deadline } = this.#scope;
-    if (difference.length > 0)
-      await write("modify", present.dn, client.modify(byGuid(anchor), difference, deadline));
+    if (difference.length > 0) {
+      await write(this.#scope, "modify", present.dn, (client) => client.modify(byGuid(anchor), difference));
+    }
     const dn = await rename(this.#scope, anchor, present.dn, this.#change.dn);
     return { kind: "exported", anchor, dn, resumed: true };
   }
@@ -288,13 +308,10 @@ async function update(scope: ExportScope, type: AdObjectType, change: ExportChan
   }
   if (changes.length > 0) {
     try {
-      await scope.client.modify(byGuid(anchor), changes, scope.deadline);
+      await write(scope, "modify", present.dn, (client) => client.modify(byGuid(anchor), changes));
     } catch (error) {
-      if (!(error instanceof LdapError)) throw error;
-      const raced = [resultCode.noSuchAttribute, resultCode.attributeOrValueExists] as readonly number[];
-      if (raced.includes(error.code))
-        return changedByOthers(present.dn, changes.map(({ name }) => name).join(", "));
-      throw new RefusedWrite(error, "modify", present.dn);
+      if (!isRefusal(error, changedMeanwhileCodes)) throw error;
+      return changedByOthers(present.dn, changes.map(({ name }) => name).join(", "));
     }
   }
   const dn = change.newDn === undefined ? present.dn : await rename(scope, anchor, present.dn, change.newDn);
@@ -394,16 +411,15 @@ function changedByOthers(dn: string, attributes: string): Failed {
 
 async function remove(scope: ExportScope, change: ExportChange): Promise<ExportResult> {
   const target = change.anchor === null ? change.dn : byGuid(change.anchor);
-  const present = await scope.client.read(target, ["objectGUID"], { deadline: scope.deadline });
+  const present = await scope.client.read(target, ["objectGUID"]);
   const anchor = (present && anchorOf(present)) ?? change.anchor ?? "";
   const gone: ExportResult = { kind: "exported", anchor, dn: present?.dn ?? change.dn };
   if (present === undefined) return gone;
   if (!isInScope(present.dn, scope.containers)) return movedOutOfScope(change, present.dn);
   try {
-    await scope.client.delete(byGuid(anchor), scope.deadline);
+    await write(scope, "delete", present.dn, (client) => client.delete(byGuid(anchor)));
   } catch (error) {
-    if (!(error instanceof LdapError)) throw error;
-    if (error.code !== resultCode.noSuchObject) throw new RefusedWrite(error, "delete", present.dn);
+    if (!isRefusal(error, [resultCode.noSuchObject])) throw error;
   }
   return gone;
 }
@@ -429,7 +445,7 @@ function attributeOf(type: AdObjectType, name: string): AdAttribute {
 const rawValues = (entry: LdapEntry, name: string) => entry.attributes.get(name.toLowerCase()) ?? [];
 
 function readForUpdate(
-  { client, deadline }: ExportScope,
+  { client }: ExportScope,
   type: AdObjectType,
   target: string,
   changes: readonly AttributeChange[],
@@ -437,7 +453,7 @@ function readForUpdate(
   const readable = changes
     .filter(({ name }) => attributeOf(type, name).writeOnly !== true)
     .map(({ name }) => name);
-  return client.read(target, ["objectGUID", ...readable], { deadline });
+  return client.read(target, ["objectGUID", ...readable]);
 }
 
 /** Renames or moves where the DN differs. @returns the DN as the directory spells it. */
@@ -446,10 +462,10 @@ async function rename(scope: ExportScope, anchor: string, presentDn: string, new
   if (rdn === undefined) throw new TypeError("the new DN is empty");
   const sameName = parseDn(presentDn)[0]?.[0]?.value === rdn.value; // case counts: a rename may change nothing else
   if (sameName && dnKey(presentDn) === dnKey(newDn)) return presentDn;
-  const { client, deadline } = scope;
   const newRdn = `${rdn.type}=${escapeRdnValue(rdn.value)}`;
-  await write("rename", presentDn, client.modifyDn(byGuid(anchor), newRdn, parentDn(newDn), deadline));
-  return (await client.read(byGuid(anchor), [], { deadline }))?.dn ?? newDn;
+  const superior = parentDn(newDn);
+  await write(scope, "rename", presentDn, (client) => client.modifyDn(byGuid(anchor), newRdn, superior));
+  return (await scope.client.read(byGuid(anchor), []))?.dn ?? newDn;
 }
 
 function outsideOfScope(dn: string, { containers }: ExportScope): Failed {

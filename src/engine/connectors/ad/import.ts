@@ -114,7 +114,7 @@ export function requireSameDatabase(watermark: Watermark, dc: DomainController):
 }
 
 export interface ImportScope {
-  readonly client: AdClient;
+  readonly client: Pick<AdClient, "search">;
   readonly schema: AdSchema;
   readonly baseDn: string;
   readonly containers: readonly string[];
@@ -122,11 +122,7 @@ export interface ImportScope {
 }
 
 /** Pages from `start` to the end. @throws ConnectorError */
-export async function* importFrom(
-  scope: ImportScope,
-  start: ImportPosition,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<ImportPage> {
+export async function* importFrom(scope: ImportScope, start: ImportPosition): AsyncGenerator<ImportPage> {
   const high = start.watermark.usn;
   const bases = start.kind === "full" ? scope.containers : [scope.baseDn];
   let { container, low, width } = start;
@@ -136,7 +132,6 @@ export async function* importFrom(
       const lastWindow = end >= high && container === bases.length - 1;
       let count = 0;
       for await (const page of readWindow(scope, start.kind, bases[container]!, low, end)) {
-        signal?.throwIfAborted();
         count += page.entries.length;
         const entries = page.entries.flatMap((entry) => toEntries(scope, start.kind, entry) ?? []);
         if (page.last && lastWindow) {

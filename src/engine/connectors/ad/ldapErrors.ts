@@ -147,6 +147,10 @@ export function connectionFailure(error: Error, url: string): ConnectorError {
       `The certificate of ${url} is not trusted (${error.message}). AD_CA_CERTIFICATE must hold the certificate of the authority that issued it.`,
     );
   }
+  if (code === "EPROTO" || code.startsWith("ERR_SSL_")) {
+    const reason = (error as { reason?: string }).reason ?? error.message;
+    return fail(`${url} does not offer TLS 1.2 or newer (${reason}). AD_URL must be an LDAPS port.`);
+  }
   switch (code) {
     case "CERT_HAS_EXPIRED":
       return fail(`The certificate of ${url} has expired. Renew the certificate of the domain controller.`);
@@ -168,8 +172,6 @@ export function connectionFailure(error: Error, url: string): ConnectorError {
       return fail(
         `Nothing answers at AD_URL (${url}: ${code}). Check that the domain controller runs, and the way to it (hybrid connection, VPN, firewall).`,
       );
-    case "EPROTO":
-      return fail(`${url} does not offer TLS 1.2 or newer (${error.message}). AD_URL must be an LDAPS port.`);
     default:
       return fail(`The connection to AD_URL (${url}) failed: ${error.message}.`);
   }
