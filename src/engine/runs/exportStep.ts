@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Configuration, Limit } from "../core/configuration.ts";
-import { afterExport, escrowed, exportDigest, type ExportKind, exportKind } from "../core/exporting.ts";
+import { afterExport, type ExportKind, escrowed, exportDigest, exportKind } from "../core/exporting.ts";
 import { shardOf, shards } from "../core/identity.ts";
 import type { ConnectorSpaceObject, PendingExport } from "../core/model.ts";
 import type { Connector, ExportChange } from "../ports/connector.ts";
@@ -25,7 +25,14 @@ const dayMs = 24 * 60 * 60 * 1000;
 const loadAtOnce = 200;
 
 /** Adds first, then changes, deletes last; within a kind by id, so that the order repeats. */
-const order: Readonly<Record<ExportKind, number>> = { add: 0, enable: 1, update: 1, rename: 1, disable: 1, delete: 2 };
+const order: Readonly<Record<ExportKind, number>> = {
+  add: 0,
+  enable: 1,
+  update: 1,
+  rename: 1,
+  disable: 1,
+  delete: 2,
+};
 
 /** Exports: freezes a plan, checks it against the limits once, then sends exactly its items. */
 export class ExportStep implements StepHandler {
@@ -55,16 +62,32 @@ export class ExportStep implements StepHandler {
     const left = items.slice(cursor.done);
     for (const chunk of chunked(left, () => 1, connector.capabilities.exportBatchMax)) {
       if (this.#parts.stagingMode()) {
-        return { kind: "done", status: "success", detail: `Staging mode was switched on: ${items.length - cursor.done} changes were not exported.` };
+        return {
+          kind: "done",
+          status: "success",
+          detail: `Staging mode was switched on: ${items.length - cursor.done} changes were not exported.`,
+        };
       }
       const { failures, moved, exported } = await this.#exportBatch(slice, connector, configuration, chunk);
-      cursor = { done: cursor.done + chunk.length, failures: cursor.failures + failures, moved: cursor.moved + moved };
+      cursor = {
+        done: cursor.done + chunk.length,
+        failures: cursor.failures + failures,
+        moved: cursor.moved + moved,
+      };
       await this.#note(slice, (head) => ({ ...head, exported: addCounters(head.exported, exported) }));
       await slice.save(JSON.stringify(cursor));
-      if (slice.overBudget() && cursor.done < items.length) return { kind: "continue", cursor: JSON.stringify(cursor) };
+      if (slice.overBudget() && cursor.done < items.length)
+        return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
-    await this.#note(slice, (head) => ({ ...head, state: "done", endedAt: isoTime(this.#parts.clock.now()) }));
-    const detail = cursor.moved === 0 ? {} : { detail: `${cursor.moved} changes had moved on since the plan was made and were left out.` };
+    await this.#note(slice, (head) => ({
+      ...head,
+      state: "done",
+      endedAt: isoTime(this.#parts.clock.now()),
+    }));
+    const detail =
+      cursor.moved === 0
+        ? {}
+        : { detail: `${cursor.moved} changes had moved on since the plan was made and were left out.` };
     return { kind: "done", status: cursor.failures > 0 ? "completed-export-errors" : "success", ...detail };
   }
 
@@ -81,7 +104,13 @@ export class ExportStep implements StepHandler {
     const now = this.#parts.clock.now();
     const recent = await this.#parts.plans.exportedSince(name, isoTime(now - dayMs));
     const totals = await this.#parts.connectorSpace.totals(name);
-    const exceeded = exceededLimit(configuration, name, addCounters(counts, recent), counts, totals.connectors ?? 0);
+    const exceeded = exceededLimit(
+      configuration,
+      name,
+      addCounters(counts, recent),
+      counts,
+      totals.connectors ?? 0,
+    );
     await this.#parts.plans.freeze(
       name,
       {
@@ -113,14 +142,16 @@ export class ExportStep implements StepHandler {
       name,
       items.map(({ id }) => id),
     );
-    const chosen: { readonly before: Stored; readonly item: PlanItem; readonly outcomeUnknown: boolean }[] = [];
+    const chosen: { readonly before: Stored; readonly item: PlanItem; readonly outcomeUnknown: boolean }[] =
+      [];
     let moved = 0;
     for (const item of items) {
       const before = stored.get(item.id);
       const { escrow = null, pendingExport = null } = before?.object ?? {};
       if (before === undefined || (escrow === null && pendingExport === null)) continue; // exported before a crash
       if (escrow !== null) chosen.push({ before, item, outcomeUnknown: true });
-      else if (exportDigest(pendingExport!) === item.digest) chosen.push({ before, item, outcomeUnknown: false });
+      else if (exportDigest(pendingExport!) === item.digest)
+        chosen.push({ before, item, outcomeUnknown: false });
       else moved++;
     }
     if (chosen.length === 0) return { failures: 0, moved, exported: {} };
@@ -136,7 +167,9 @@ export class ExportStep implements StepHandler {
     // No write to a directory is begun that might still be under way when somebody else takes the lease over.
     await slice.lease.save({});
     const mayWrite = () => slice.mayWrite(connector.capabilities.exportTimeoutMs);
-    const changes = chosen.map(({ item, outcomeUnknown }) => toChange(escrows.get(item.id)!.object, outcomeUnknown));
+    const changes = chosen.map(({ item, outcomeUnknown }) =>
+      toChange(escrows.get(item.id)!.object, outcomeUnknown),
+    );
     const results = await connector.exportBatch(changes, {
       log: (message) => slice.log(message),
       mayWrite,
@@ -158,7 +191,10 @@ export class ExportStep implements StepHandler {
     return { failures: errors.length, moved, exported: addCounters(...exported) };
   }
 
-  async counted(run: { readonly id: string }, step: { readonly connector: string; readonly number: number }): Promise<Counters> {
+  async counted(
+    run: { readonly id: string },
+    step: { readonly connector: string; readonly number: number },
+  ): Promise<Counters> {
     return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
   }
 
@@ -168,7 +204,11 @@ export class ExportStep implements StepHandler {
 }
 
 /** Takes shards without markers off the dirty map; nobody else may be writing such markers. */
-export async function cleanMarkers(parts: EngineParts, connector: string, kind: "import" | "export"): Promise<void> {
+export async function cleanMarkers(
+  parts: EngineParts,
+  connector: string,
+  kind: "import" | "export",
+): Promise<void> {
   const field = kind === "import" ? "importShards" : "exportShards";
   const dirty = [...(await parts.state.get(connector))[field]];
   const clean: string[] = [];
@@ -189,7 +229,8 @@ export async function pendingItems(parts: EngineParts, connector: string): Promi
     for (const chunk of chunked(ids, () => 1, loadAtOnce)) {
       for (const { object } of (await parts.connectorSpace.getMany(connector, chunk)).values()) {
         const pending: PendingExport | null = object.escrow ?? object.pendingExport;
-        if (pending !== null) items.push({ id: object.id, kind: exportKind(pending), digest: exportDigest(pending) });
+        if (pending !== null)
+          items.push({ id: object.id, kind: exportKind(pending), digest: exportDigest(pending) });
       }
     }
   }
@@ -197,7 +238,9 @@ export async function pendingItems(parts: EngineParts, connector: string): Promi
 }
 
 export function planHash(connector: string, items: readonly PlanItem[]): string {
-  return createHash("sha256").update(JSON.stringify([connector, items])).digest("hex");
+  return createHash("sha256")
+    .update(JSON.stringify([connector, items]))
+    .digest("hex");
 }
 
 /** The kind whose limit the plan and what was exported in the last 24 hours would break; null when none. */
@@ -214,14 +257,20 @@ function exceededLimit(
     if ((planned[kind] ?? 0) === 0 || (kind === "add" && connected === 0)) continue;
     const broken = brokenLimit(limits.export[kind], count, connected, limits.percentFrom);
     if (broken === null) continue;
-    const status = kind === "delete" ? "stopped-deletion-threshold-exceeded" : `stopped-${kind}-threshold-exceeded`;
+    const status =
+      kind === "delete" ? "stopped-deletion-threshold-exceeded" : `stopped-${kind}-threshold-exceeded`;
     const detail = `${planned[kind]} pending exports of kind ${kind} (${count} with those of the last 24 hours) exceed the limit of ${broken}. Nothing was exported to ${connector}; it is held until somebody decides.`;
     return { status, detail };
   }
   return null;
 }
 
-function brokenLimit({ count: max, percent }: Limit, count: number, connected: number, percentFrom: number): string | null {
+function brokenLimit(
+  { count: max, percent }: Limit,
+  count: number,
+  connected: number,
+  percentFrom: number,
+): string | null {
   if (max !== null && count > max) return `${max}`;
   if (percent !== null && connected >= percentFrom && count * 100 > connected * percent) {
     return `${percent} percent of ${connected} connected objects`;

@@ -1,7 +1,7 @@
 import pMap from "p-map";
 import type { Configuration, ConnectorConfiguration } from "../core/configuration.ts";
-import { inboundScope } from "../core/inbound.ts";
 import { imageDigest, importedId, shardOf } from "../core/identity.ts";
+import { inboundScope } from "../core/inbound.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import { decideStaging, type StagingOptions } from "../core/staging.ts";
 import { type Connector, ConnectorError, type ImportEntry, type ImportStart } from "../ports/connector.ts";
@@ -27,7 +27,11 @@ interface Cursor {
   readonly resume: string | null;
   /** How many entries could not be read. */
   readonly errors: number;
-  readonly complete: { readonly watermark: string; readonly sourceCount?: number; readonly deletionsUnseen?: true } | null;
+  readonly complete: {
+    readonly watermark: string;
+    readonly sourceCount?: number;
+    readonly deletionsUnseen?: true;
+  } | null;
   /** In the phase "missing": how many of the missing objects have been dealt with. */
   readonly dealtWith: number;
 }
@@ -51,14 +55,17 @@ export class ImportStep implements StepHandler {
     const connector = await this.#parts.connector(slice.step.connector);
     const configuration = await this.#parts.configuration(slice.run.rulesVersion);
     const job = new ImportJob(this.#parts, slice, connector, configuration);
-    const cursor = slice.cursor === null ? await this.#begin(slice, connector) : (JSON.parse(slice.cursor) as Cursor);
+    const cursor =
+      slice.cursor === null ? await this.#begin(slice, connector) : (JSON.parse(slice.cursor) as Cursor);
     try {
       return await job.run(cursor);
     } catch (error) {
       if (!(error instanceof ConnectorError) || error.kind !== "watermark-expired") throw error;
       await this.#parts.state.update(slice.step.connector, (state) => ({ ...state, watermark: null }));
       await this.#parts.seen.clear(importKey(slice));
-      return await job.run(start(true, `The watermark was no longer honoured: a full import was made. ${error.message}`));
+      return await job.run(
+        start(true, `The watermark was no longer honoured: a full import was made. ${error.message}`),
+      );
     }
   }
 
@@ -72,7 +79,10 @@ export class ImportStep implements StepHandler {
     return { ...start(false, null), resume: null };
   }
 
-  async counted(run: { readonly id: string; readonly currentStep: number }, step: { readonly connector: string; readonly number: number }): Promise<Counters> {
+  async counted(
+    run: { readonly id: string; readonly currentStep: number },
+    step: { readonly connector: string; readonly number: number },
+  ): Promise<Counters> {
     return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
   }
 }
@@ -177,7 +187,10 @@ class ImportJob {
     // In a full import what is gone is found by not having been seen, after the guards have judged the listing.
     const absent = cursor.full ? [] : [...byAnchor.values()].filter((entry) => entry.kind === "absent");
     if (cursor.full) {
-      const anchors = [...present.map(({ anchor }) => anchor), ...failed.flatMap(({ anchor }) => anchor ?? [])];
+      const anchors = [
+        ...present.map(({ anchor }) => anchor),
+        ...failed.flatMap(({ anchor }) => anchor ?? []),
+      ];
       await this.#parts.seen.add(importKey(this.#slice), cursor.page, anchors.map(anchorHash));
     }
     const changed = present.filter((entry) => {
@@ -201,18 +214,21 @@ class ImportJob {
         const before = found[index] ?? null;
         const decision = decideStaging(before?.object ?? null, entry, this.#options);
         if (decision.kind === "unchanged") unchanged++;
-        if (decision.kind === "remove") writes.push({ before, after: null, counters: { [decision.counter]: 1 } });
+        if (decision.kind === "remove")
+          writes.push({ before, after: null, counters: { [decision.counter]: 1 } });
         if (decision.kind !== "write") continue;
         const after = decision.object;
         writes.push({ before, after, due: this.#due(after), counters: { [decision.counter]: 1 } });
-        if (decision.error !== null) errors.push({ object: after.id, error: runError(decision.error, after) });
+        if (decision.error !== null)
+          errors.push({ object: after.id, error: runError(decision.error, after) });
       }
       try {
         await this.#write(writes);
         await this.#slice.report(errors);
         return unchanged;
       } catch (error) {
-        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries) throw error;
+        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries)
+          throw error;
       }
     }
   }
@@ -366,7 +382,9 @@ class ImportJob {
     await this.#parts.seen.clear(importKey(this.#slice));
     const details = [
       cursor.detail,
-      present > 0 ? `The listing did not show ${present} objects that are there; they were read one by one.` : null,
+      present > 0
+        ? `The listing did not show ${present} objects that are there; they were read one by one.`
+        : null,
       cursor.errors > 0 ? `${cursor.errors} objects could not be read; see the errors.` : null,
       complete.deletionsUnseen === true
         ? "The account may not read deleted objects, so the population was compared instead. Grant it read on Deleted Objects."
@@ -385,7 +403,12 @@ class ImportJob {
   }
 
   /** A listing that lost too much is not believed: nothing is taken as deleted, and the cycle ends. */
-  #shortListing(known: number, missing: number, seen: number, sourceCount: number | undefined): string | null {
+  #shortListing(
+    known: number,
+    missing: number,
+    seen: number,
+    sourceCount: number | undefined,
+  ): string | null {
     const { shrinkPercent, percentFrom } = this.#definition.limits;
     if (known >= percentFrom && missing * 100 > known * shrinkPercent) {
       return `The import showed ${seen} objects; ${missing} of the ${known} known ones are missing, more than ${shrinkPercent} percent. Nothing was taken as deleted. If the source has really shrunk, accept this import.`;
@@ -413,7 +436,10 @@ class ImportJob {
 }
 
 /** An object's error as the run history shows it. */
-export function runError(error: NonNullable<ConnectorSpaceObject["error"]>, object: ConnectorSpaceObject): RunError {
+export function runError(
+  error: NonNullable<ConnectorSpaceObject["error"]>,
+  object: ConnectorSpaceObject,
+): RunError {
   return {
     code: error.code,
     anchor: object.anchor,

@@ -316,7 +316,8 @@ export class RunProtocol {
         writer: new FencedWriter(tables, lease),
         lease,
         overBudget: () => clock.now() - startedAt >= timings.budgetMs,
-        mayWrite: (timeoutMs) => lease.remainingMs >= Math.min(timeoutMs + timings.takeoverMs, timings.leaseMs * 0.8),
+        mayWrite: (timeoutMs) =>
+          lease.remainingMs >= Math.min(timeoutMs + timings.takeoverMs, timings.leaseMs * 0.8),
         save: async (cursor, counted = {}) => {
           statistics = addCounters(statistics, counted);
           await lease.save({ cursor, statistics, failures: 0, lastError: null });

@@ -73,7 +73,10 @@ export class SyncStep implements StepHandler {
     return slice.shard === "main" ? job.place() : job.flow();
   }
 
-  async counted(run: { readonly id: string }, step: { readonly connector: string; readonly number: number }): Promise<Counters> {
+  async counted(
+    run: { readonly id: string },
+    step: { readonly connector: string; readonly number: number },
+  ): Promise<Counters> {
     return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
   }
 
@@ -140,7 +143,12 @@ class SyncJob {
       }
     }
     const nextShards = cursor.full ? shards : [...cursor.flow];
-    return { kind: "done", status: "success", ...(cursor.detail === null ? {} : { detail: cursor.detail }), nextShards };
+    return {
+      kind: "done",
+      status: "success",
+      ...(cursor.detail === null ? {} : { detail: cursor.detail }),
+      nextShards,
+    };
   }
 
   /** Objects whose outcome time alone has changed are queued like changed ones. */
@@ -162,7 +170,9 @@ class SyncJob {
   /** Ids to look at: all that are linked to nothing (full), or all with a pending import (delta). */
   async *#candidates(shard: string, full: boolean, from: string): AsyncGenerator<string> {
     if (full) yield* this.#parts.connectorSpace.disconnectors(this.#connector, shard, from);
-    else for await (const { id } of this.#parts.connectorSpace.marked(this.#connector, shard, "import", from)) yield id;
+    else
+      for await (const { id } of this.#parts.connectorSpace.marked(this.#connector, shard, "import", from))
+        yield id;
   }
 
   async #load(connector: string, ids: readonly string[]): Promise<Map<string, Stored>> {
@@ -172,7 +182,12 @@ class SyncJob {
     const found = new Map<string, Stored>();
     const sorted = [...ids].sort();
     // Many neighbours: a range read costs one request per thousand rows.
-    for await (const stored of connectorSpace.range(connector, shardOf(sorted[0]!), sorted[0]!, after(sorted.at(-1)!))) {
+    for await (const stored of connectorSpace.range(
+      connector,
+      shardOf(sorted[0]!),
+      sorted[0]!,
+      after(sorted.at(-1)!),
+    )) {
       if (wanted.has(stored.object.id)) found.set(stored.object.id, stored);
     }
     return found;
@@ -186,7 +201,8 @@ class SyncJob {
       try {
         return await this.#tryPlacing(ids, full);
       } catch (error) {
-        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries) throw error;
+        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries)
+          throw error;
       }
     }
   }
@@ -209,7 +225,10 @@ class SyncJob {
     }
 
     // Metaverse objects as this batch leaves them: two objects of one batch must be able to meet in one person.
-    const placed = new Map<string, { readonly before: StoredMetaverseObject | null; readonly after: MetaverseObject }>();
+    const placed = new Map<
+      string,
+      { readonly before: StoredMetaverseObject | null; readonly after: MetaverseObject }
+    >();
     const intents: ObjectWrite[] = [];
     const remains: (ObjectWrite & { readonly counters: Counters })[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
@@ -224,16 +243,21 @@ class SyncJob {
             ({ object: found }) => !placed.has(found.id) && meets(found, lookup),
           );
           const inBatch = [...placed.values()].filter(({ after: found }) => meets(found, lookup));
-          return [joinKey(lookup), [...inStore.map((found) => found.object.id), ...inBatch.map((found) => found.after.id)]];
+          return [
+            joinKey(lookup),
+            [...inStore.map((found) => found.object.id), ...inBatch.map((found) => found.after.id)],
+          ];
         }),
       );
       const decision = decideConnection(object, this.#configuration, candidates);
       if (decision.kind === "disconnector") {
         const afterwards = asDisconnector(object, decision.reason);
-        if (decision.reason === "ambiguous-join") errors.push({ object: object.id, error: this.#ambiguous(object, decision.rule, candidates) });
+        if (decision.reason === "ambiguous-join")
+          errors.push({ object: object.id, error: this.#ambiguous(object, decision.rule, candidates) });
         const counter = decision.reason === "filtered" ? "disconnectorFiltered" : "disconnectorRemains";
         const counters = afterwards === null ? {} : { [counter]: 1 };
-        if (afterwards !== null && sameState(one.object, afterwards)) statistics = addCounters(statistics, counters);
+        if (afterwards !== null && sameState(one.object, afterwards))
+          statistics = addCounters(statistics, counters);
         else remains.push({ before: one, after: afterwards, counters });
         continue;
       }
@@ -259,10 +283,21 @@ class SyncJob {
     await connectorSpace.write(writer, intents);
     await metaverse.write(
       writer,
-      [...placed].map(([id, { before, after: object }]): MetaverseWrite => ({ before, after: object, id, work: "add" })),
+      [...placed].map(
+        ([id, { before, after: object }]): MetaverseWrite => ({
+          before,
+          after: object,
+          id,
+          ...(full ? {} : { work: "add" as const }),
+        }),
+      ),
       this.#indexed,
     );
-    if (!full) await metaverse.addWork(writer, [...work].filter((id) => !placed.has(id)));
+    if (!full)
+      await metaverse.addWork(
+        writer,
+        [...work].filter((id) => !placed.has(id)),
+      );
     await connectorSpace.write(writer, remains);
     await this.#slice.report(errors);
     return { flow: [...work].map(shardOf).join(""), statistics };
@@ -280,7 +315,8 @@ class SyncJob {
     candidatesOf: ReadonlyMap<string, readonly StoredMetaverseObject[]>,
   ): Promise<{ readonly before: StoredMetaverseObject; readonly after: MetaverseObject } | undefined> {
     const before =
-      [...candidatesOf.values()].flat().find(({ object }) => object.id === id) ?? (await this.#parts.metaverse.get(id));
+      [...candidatesOf.values()].flat().find(({ object }) => object.id === id) ??
+      (await this.#parts.metaverse.get(id));
     return before === undefined ? undefined : { before, after: before.object };
   }
 
@@ -301,7 +337,8 @@ class SyncJob {
   async #lookUp(objects: readonly Stored[]): Promise<Map<string, readonly StoredMetaverseObject[]>> {
     const lookups = new Map<string, JoinLookup>();
     for (const { object } of objects) {
-      for (const lookup of joinLookups({ ...object, linking: null }, this.#configuration)) lookups.set(lookupKey(lookup), lookup);
+      for (const lookup of joinLookups({ ...object, linking: null }, this.#configuration))
+        lookups.set(lookupKey(lookup), lookup);
     }
     const found = await pMap(
       lookups,
@@ -314,7 +351,11 @@ class SyncJob {
     return new Map(found);
   }
 
-  #ambiguous(object: ConnectorSpaceObject, rule: string | undefined, candidates: ReadonlyMap<string, readonly string[]>): RunError {
+  #ambiguous(
+    object: ConnectorSpaceObject,
+    rule: string | undefined,
+    candidates: ReadonlyMap<string, readonly string[]>,
+  ): RunError {
     const found = [...candidates.values()].find(({ length }) => length > 1) ?? [];
     return {
       code: "ambiguous-join",
@@ -351,9 +392,14 @@ class SyncJob {
     return { kind: "done", status: failed ? "completed-sync-errors" : "success" };
   }
 
-  async *#toFlow({ full, from }: FlowingCursor): AsyncGenerator<{ readonly id: string; readonly stored?: StoredMetaverseObject }> {
+  async *#toFlow({
+    full,
+    from,
+  }: FlowingCursor): AsyncGenerator<{ readonly id: string; readonly stored?: StoredMetaverseObject }> {
     const { metaverse } = this.#parts;
-    if (full) for await (const stored of metaverse.range(this.#slice.shard, from)) yield { id: stored.object.id, stored };
+    if (full)
+      for await (const stored of metaverse.range(this.#slice.shard, from))
+        yield { id: stored.object.id, stored };
     else for await (const id of metaverse.work(this.#slice.shard, from)) yield { id };
   }
 
@@ -367,9 +413,14 @@ class SyncJob {
         ? await this.#parts.metaverse.getMany(batch.map(({ id }) => id))
         : new Map(batch.map(({ id, stored }) => [id, stored!]));
       try {
-        return await this.#tryFlowing(batch.map(({ id }) => id), metaverse, full);
+        return await this.#tryFlowing(
+          batch.map(({ id }) => id),
+          metaverse,
+          full,
+        );
       } catch (error) {
-        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries) throw error;
+        if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries)
+          throw error;
       }
     }
   }
@@ -381,11 +432,17 @@ class SyncJob {
   ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
     const objects = await this.#connected([...metaverse.values()], full);
     const adopt = await this.#adoption();
-    const decisions: { readonly id: string; readonly before: StoredMetaverseObject; readonly decision: SyncDecision }[] = [];
+    const decisions: {
+      readonly id: string;
+      readonly before: StoredMetaverseObject;
+      readonly decision: SyncDecision;
+    }[] = [];
     for (const id of ids) {
       const before = metaverse.get(id);
       if (before === undefined) continue;
-      const linked = before.object.connectors.flatMap(({ connector, id: object }) => objects.get(`${connector}/${object}`) ?? []);
+      const linked = before.object.connectors.flatMap(
+        ({ connector, id: object }) => objects.get(`${connector}/${object}`) ?? [],
+      );
       const own = linked.filter(({ object }) => (object.metaverseId ?? object.linking) === id);
       decisions.push({ id, before, decision: await this.#decide(before, own, objects, adopt) });
     }
@@ -456,21 +513,25 @@ class SyncJob {
     return async ({ connector, id, dn, lookups }: Provisioned) => {
       let any = unlinked.get(connector);
       if (any === undefined) {
-        const { disconnectors = 0, filteredDisconnectors = 0, explicitDisconnectors = 0 } =
-          await connectorSpace.totals(connector);
+        const {
+          disconnectors = 0,
+          filteredDisconnectors = 0,
+          explicitDisconnectors = 0,
+        } = await connectorSpace.totals(connector);
         any = disconnectors + filteredDisconnectors + explicitDisconnectors > 0;
         unlinked.set(connector, any);
       }
       if (!any) return null;
-      const free = ({ object }: Stored) => object.metaverseId === null && object.linking === null && object.disconnector !== "explicit";
+      const free = ({ object }: Stored) =>
+        object.metaverseId === null && object.linking === null && object.disconnector !== "explicit";
       const same = await connectorSpace.get(connector, id);
       if (same !== undefined && free(same)) return same;
       for (const { conditions } of lookups) {
         const [first, ...others] = conditions;
         if (first === undefined) continue;
-        const found = (await connectorSpace.findUnlinked(connector, first.connectorAttribute, first.value)).filter(
-          (one) => free(one) && [first, ...others].every((condition) => holds(one.object, condition)),
-        );
+        const found = (
+          await connectorSpace.findUnlinked(connector, first.connectorAttribute, first.value)
+        ).filter((one) => free(one) && [first, ...others].every((condition) => holds(one.object, condition)));
         if (found.length === 1) return found[0]!;
       }
       // The reverse join by DN (SEMANTICS R12).
@@ -481,7 +542,11 @@ class SyncJob {
 
   async #commit(
     ids: readonly string[],
-    decisions: readonly { readonly id: string; readonly before: StoredMetaverseObject; readonly decision: SyncDecision }[],
+    decisions: readonly {
+      readonly id: string;
+      readonly before: StoredMetaverseObject;
+      readonly decision: SyncDecision;
+    }[],
     objects: ReadonlyMap<string, Stored>,
     full: boolean,
   ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
@@ -512,14 +577,21 @@ class SyncJob {
       });
       targets.push(...others.map(toWrite));
       // Counted with the object's own row where one is written, so that a replay does not count again.
-      if (own.length > 0) sources.push(...own.map((change, index) => ({ ...toWrite(change), counters: index === 0 ? counters : {} })));
+      if (own.length > 0)
+        sources.push(
+          ...own.map((change, index) => ({ ...toWrite(change), counters: index === 0 ? counters : {} })),
+        );
       else elsewhere.push(counters);
       for (const { id: object, connector, error } of decision.errors) {
         const subject =
-          decision.objects.find((change) => change.id === object)?.after ?? objects.get(`${connector}/${object}`)?.object;
+          decision.objects.find((change) => change.id === object)?.after ??
+          objects.get(`${connector}/${object}`)?.object;
         errors.push({
           object,
-          error: subject === undefined || subject === null ? { ...runErrorOf(error), anchor: null, dn: null } : runError(error, subject),
+          error:
+            subject === undefined || subject === null
+              ? { ...runErrorOf(error), anchor: null, dn: null }
+              : runError(error, subject),
         });
       }
     }
@@ -577,11 +649,14 @@ function runErrorOf(error: SyncDecision["errors"][number]["error"]): RunError {
 }
 
 function meets(object: MetaverseObject, { metaverseObjectType, conditions }: JoinLookup): boolean {
-  if (object.deleted || (metaverseObjectType !== "*" && object.objectType !== metaverseObjectType)) return false;
+  if (object.deleted || (metaverseObjectType !== "*" && object.objectType !== metaverseObjectType))
+    return false;
   return conditions.every(({ metaverseAttribute, value, caseSensitive }) => {
     const syntax = caseSensitive ? "exact" : "caseIgnore";
     const key = comparisonKey(value, syntax);
-    return valuesOf(object.attributes[metaverseAttribute]?.value).some((own) => comparisonKey(own, syntax) === key);
+    return valuesOf(object.attributes[metaverseAttribute]?.value).some(
+      (own) => comparisonKey(own, syntax) === key,
+    );
   });
 }
 
@@ -603,7 +678,12 @@ function lookupKey({ conditions }: JoinLookup): string {
 
 /** Whether a disconnector stays exactly as it is. */
 function sameState(a: ConnectorSpaceObject, b: ConnectorSpaceObject): boolean {
-  return a.pendingImport === null && a.linking === b.linking && a.disconnector === b.disconnector && a.error === b.error;
+  return (
+    a.pendingImport === null &&
+    a.linking === b.linking &&
+    a.disconnector === b.disconnector &&
+    a.error === b.error
+  );
 }
 
 function merge(a: string, b: string): string {

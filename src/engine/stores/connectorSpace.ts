@@ -140,7 +140,12 @@ export class ConnectorSpaceStore {
       const query = { partition, ...prefixRange("o|"), select: ["anchorHash", "digest", "gone"] };
       for await (const { row, properties } of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
         const hash = properties.anchorHash === undefined ? null : String(properties.anchorHash);
-        yield { id: row.slice(2), anchorHash: hash, digest: String(properties.digest ?? ""), gone: properties.gone === true };
+        yield {
+          id: row.slice(2),
+          anchorHash: hash,
+          digest: String(properties.digest ?? ""),
+          gone: properties.gone === true,
+        };
       }
     }
   }
@@ -502,7 +507,11 @@ function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<ty
     properties.anchorHash = anchorHash(object.anchor);
     properties.digest = settled && image !== null ? imageDigest(image) : "";
   }
-  if (object.absence !== null || object.pendingImport?.change === "delete" || object.unconfirmed?.change === "delete") {
+  if (
+    object.absence !== null ||
+    object.pendingImport?.change === "delete" ||
+    object.unconfirmed?.change === "delete"
+  ) {
     properties.gone = true;
   }
   if (object.metaverseId !== null) properties.metaverseId = object.metaverseId;

@@ -46,14 +46,18 @@ export class PlanStore {
         properties: { items: JSON.stringify(chunk) },
       }),
     );
-    for (const chunk of chunked(rows, () => 1, 50)) await this.#tables.transact(tableNames.plans, connector, chunk);
+    for (const chunk of chunked(rows, () => 1, 50))
+      await this.#tables.transact(tableNames.plans, connector, chunk);
     await this.#tables.transact(tableNames.plans, connector, [
       { kind: "replace", row: headRow(head.runId), properties: { plan: JSON.stringify(head) } },
     ]);
   }
 
   async items(connector: string, runId: string): Promise<PlanItem[]> {
-    const rows = await listRows(this.#tables, tableNames.plans, { partition: connector, ...prefixRange(`item|${runId}|`) });
+    const rows = await listRows(this.#tables, tableNames.plans, {
+      partition: connector,
+      ...prefixRange(`item|${runId}|`),
+    });
     return rows.flatMap(({ properties }) => JSON.parse(String(properties.items)) as PlanItem[]);
   }
 

@@ -21,7 +21,9 @@ export class SeenStore {
 
   /** `anchorHashes`: 22 characters each, as `anchorHash` gives them; at most 4,000. */
   async add(key: ImportKey, page: number, anchorHashes: readonly string[]): Promise<void> {
-    const bytes = Buffer.concat(anchorHashes.map((hash) => Buffer.from(hash, "base64url").subarray(0, hashBytes)));
+    const bytes = Buffer.concat(
+      anchorHashes.map((hash) => Buffer.from(hash, "base64url").subarray(0, hashBytes)),
+    );
     const row = `p|${String(page).padStart(8, "0")}`;
     await this.#tables.transact(tableNames.imports, partitionOf(key), [
       { kind: "replace", row, properties: { bytes: new Uint8Array(bytes) } },
@@ -34,7 +36,8 @@ export class SeenStore {
     const query = { partition: partitionOf(key), ...prefixRange("p|") };
     for await (const { properties } of rowsOf(this.#tables, tableNames.imports, query)) {
       const bytes = Buffer.from(properties.bytes as Uint8Array);
-      for (let at = 0; at < bytes.length; at += hashBytes) seen.add(bytes.toString("hex", at, at + hashBytes));
+      for (let at = 0; at < bytes.length; at += hashBytes)
+        seen.add(bytes.toString("hex", at, at + hashBytes));
     }
     return seen;
   }

@@ -1,0 +1,151 @@
+import type { HttpRequest, HttpResponseInit, InvocationContext } from "@azure/functions";
+import { z } from "zod";
+import { closest } from "../engine/core/expression/problems.ts";
+import { ProfileNotSupported, UnknownName } from "../engine/engine.ts";
+import { ClauseError } from "../engine/metaverseSearch.ts";
+import { ConnectorError } from "../engine/ports/connector.ts";
+import { StoreError } from "../engine/ports/tables.ts";
+import { BadContinuation } from "../engine/queries.ts";
+import { RunInTheWay } from "../engine/stores/runs.ts";
+
+/** Ends a request with a problem document (RFC 9457); `code` is stable. */
+export class Problem extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly more: Readonly<Record<string, unknown>>;
+
+  constructor(status: number, code: string, detail: string, more: Readonly<Record<string, unknown>> = {}) {
+    super(detail);
+    this.name = "Problem";
+    this.status = status;
+    this.code = code;
+    this.more = more;
+  }
+}
+
+const titles: Readonly<Record<string, string>> = {
+  "bad-request": "The request cannot be understood",
+  "not-found": "Not found",
+  "unknown-connector": "Unknown connector",
+  "unknown-profile": "Unknown run profile",
+  "unknown-cycle": "Unknown cycle",
+  "run-in-progress": "A run is in the way",
+  "profile-not-supported": "The connector cannot do this",
+  "run-has-ended": "The run has ended",
+  "invalid-clause": "The search clause cannot be read",
+  "invalid-expression": "The expression cannot be evaluated",
+  "directory-unavailable": "A directory does not answer",
+  "storage-unavailable": "The storage does not answer",
+  "internal-error": "Something went wrong",
+};
+
+const headers = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
+
+export function json(body: unknown, status = 200, more: Record<string, string> = {}): HttpResponseInit {
+  return { status, jsonBody: body, headers: { ...headers, ...more } };
+}
+
+function problemDocument({ status, code, message, more }: Problem): HttpResponseInit {
+  const document = {
+    type: "about:blank",
+    title: titles[code] ?? code,
+    status,
+    code,
+    detail: message,
+    ...more,
+  };
+  return {
+    status,
+    body: JSON.stringify(document),
+    headers: { ...headers, "content-type": "application/problem+json" },
+  };
+}
+
+function problemOf(error: unknown): Problem | null {
+  if (error instanceof Problem) return error;
+  if (error instanceof RunInTheWay)
+    return new Problem(409, "run-in-progress", error.message, { runId: error.runId });
+  if (error instanceof UnknownName) {
+    const suggestion = closest(/"(.*)"/.exec(error.message)?.[1] ?? "", [...error.known]);
+    const suggestions =
+      suggestion === undefined
+        ? error.known
+        : [suggestion, ...error.known.filter((one) => one !== suggestion)];
+    const hint =
+      suggestion === undefined
+        ? `There are: ${error.known.join(", ")}.`
+        : `Did you mean ${JSON.stringify(suggestion)}?`;
+    return new Problem(404, `unknown-${error.what}`, `${error.message} ${hint}`, { suggestions });
+  }
+  if (error instanceof ProfileNotSupported) return new Problem(422, "profile-not-supported", error.message);
+  if (error instanceof ClauseError) return new Problem(400, "invalid-clause", error.message);
+  if (error instanceof BadContinuation) return new Problem(400, "bad-request", error.message);
+  if (error instanceof ConnectorError) return new Problem(503, "directory-unavailable", error.message);
+  if (error instanceof StoreError) return new Problem(503, "storage-unavailable", error.message);
+  return null;
+}
+
+type Handler = (request: HttpRequest, context: InvocationContext) => Promise<HttpResponseInit>;
+
+/** Turns whatever a handler throws into a problem document; a bug becomes a 500 without its inside. */
+export function answering(handler: Handler): Handler {
+  return async (request, context) => {
+    try {
+      return await handler(request, context);
+    } catch (error) {
+      const problem = problemOf(error);
+      if (problem !== null) return problemDocument(problem);
+      context.error(error);
+      return problemDocument(
+        new Problem(
+          500,
+          "internal-error",
+          `This is a bug in the engine. Its trace is in the log of invocation ${context.invocationId}.`,
+        ),
+      );
+    }
+  };
+}
+
+const bodyMaxBytes = 256 * 1024;
+
+/** The request's JSON body by a schema. @throws Problem */
+export async function body<T>(request: HttpRequest, schema: z.ZodType<T>): Promise<T> {
+  const text = await request.text();
+  if (Buffer.byteLength(text) > bodyMaxBytes)
+    throw new Problem(413, "bad-request", `The body is larger than ${bodyMaxBytes} bytes.`);
+  let value: unknown;
+  try {
+    value = text === "" ? {} : JSON.parse(text);
+  } catch {
+    throw new Problem(400, "bad-request", "The body is not JSON.");
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new Problem(400, "bad-request", z.prettifyError(parsed.error));
+  return parsed.data;
+}
+
+const defaultLimit = 100;
+const limitMax = 1000;
+
+/** `limit` and `continuation` of a list. @throws Problem */
+export function paging(request: HttpRequest): {
+  readonly limit: number;
+  readonly continuation: string | undefined;
+} {
+  const text = request.query.get("limit");
+  const limit = text === null ? defaultLimit : Number(text);
+  if (!Number.isInteger(limit) || limit < 1 || limit > limitMax) {
+    throw new Problem(
+      400,
+      "bad-request",
+      `limit is ${JSON.stringify(text)}; give a whole number from 1 to ${limitMax}.`,
+    );
+  }
+  return { limit, continuation: request.query.get("continuation") ?? undefined };
+}
+
+/** Who is asking, as far as the platform's authentication says. */
+export function callerOf(request: HttpRequest): string | undefined {
+  return request.headers.get("x-ms-client-principal-name") ?? undefined;
+}

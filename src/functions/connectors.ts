@@ -1,0 +1,61 @@
+import { app, type HttpRequest } from "@azure/functions";
+import { answering, json, Problem, paging } from "../api/responses.ts";
+import { engine } from "../composition.ts";
+import { UnknownName } from "../engine/engine.ts";
+import { Queries } from "../engine/queries.ts";
+
+const queries = new Queries(engine);
+
+function connectorOf(request: HttpRequest): string {
+  const name = request.params.name ?? "";
+  const known = [...engine.configuration.connectors.keys()];
+  if (!known.includes(name)) throw new UnknownName("connector", name, known);
+  return name;
+}
+
+app.http("listConnectors", {
+  methods: ["GET"],
+  authLevel: "function",
+  route: "connectors",
+  handler: answering(async () => json(await queries.connectors())),
+});
+
+app.http("getConnector", {
+  methods: ["GET"],
+  authLevel: "function",
+  route: "connectors/{name}",
+  handler: answering(async (request) => json(await queries.connector(connectorOf(request)))),
+});
+
+app.http("searchConnectorSpace", {
+  methods: ["GET"],
+  authLevel: "function",
+  route: "connectors/{name}/objects",
+  handler: answering(async (request) => {
+    const { limit, continuation } = paging(request);
+    const names = ["pendingImport", "pendingExport", "state", "dn", "anchor"] as const;
+    const given = names.flatMap((name) => {
+      const value = request.query.get(name);
+      return value === null ? [] : [[name, value] as const];
+    });
+    return json(await queries.objects(connectorOf(request), Object.fromEntries(given), limit, continuation));
+  }),
+});
+
+app.http("getConnectorSpaceObject", {
+  methods: ["GET"],
+  authLevel: "function",
+  route: "connectors/{name}/objects/{anchor}",
+  handler: answering(async (request) => {
+    const connector = connectorOf(request);
+    const object = await queries.object(connector, request.params.anchor ?? "");
+    if (object === null) {
+      throw new Problem(
+        404,
+        "not-found",
+        `Connector ${connector} has no object ${request.params.anchor}; give its id or its anchor.`,
+      );
+    }
+    return json(object);
+  }),
+});

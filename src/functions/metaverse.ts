@@ -1,0 +1,32 @@
+import { app } from "@azure/functions";
+import { answering, json, Problem, paging } from "../api/responses.ts";
+import { engine } from "../composition.ts";
+import { parseClause } from "../engine/metaverseSearch.ts";
+import { Queries } from "../engine/queries.ts";
+
+const queries = new Queries(engine);
+
+app.http("searchMetaverse", {
+  methods: ["GET"],
+  authLevel: "function",
+  route: "metaverse",
+  handler: answering(async (request) => {
+    const { limit, continuation } = paging(request);
+    const clauses = request.query
+      .getAll("where")
+      .map((text) => parseClause(text, engine.configuration.metaverse));
+    return json(await queries.metaverse(clauses, limit, continuation));
+  }),
+});
+
+app.http("getMetaverseObject", {
+  methods: ["GET"],
+  authLevel: "function",
+  route: "metaverse/{id}",
+  handler: answering(async (request) => {
+    const object = await queries.metaverseObject(request.params.id ?? "");
+    if (object === null)
+      throw new Problem(404, "not-found", `The metaverse has no object ${request.params.id}.`);
+    return json(object);
+  }),
+});

@@ -1,0 +1,16 @@
+import { app } from "@azure/functions";
+import { engine, settings } from "../composition.ts";
+
+// Once per schedule; if another run is open the cycle waits for it, at most one does.
+app.timer("cycleTimer", {
+  schedule: process.env.CYCLE_SCHEDULE === undefined ? settings.cycleSchedule : "%CYCLE_SCHEDULE%",
+  handler: async (_timer, context) => context.log(await engine.onTimer()),
+});
+
+// Every minute: sends again what somebody should have worked on long ago.
+app.timer("watchdogTimer", {
+  schedule: process.env.WATCHDOG_SCHEDULE === undefined ? settings.watchdogSchedule : "%WATCHDOG_SCHEDULE%",
+  handler: async (_timer, context) => {
+    for (const woken of await engine.protocol.watch()) context.warn(`sent again: ${woken}`);
+  },
+});
