@@ -10,7 +10,7 @@ import { AdConnector } from "./engine/connectors/ad/adConnector.ts";
 import { type AdSettings, adSettingsSchema } from "./engine/connectors/ad/settings.ts";
 import { GraphConnector } from "./engine/connectors/graph/connector.ts";
 import { type GraphSettings, graphSettingsSchema } from "./engine/connectors/graph/settings.ts";
-import type { ConnectorConfiguration } from "./engine/core/configuration.ts";
+import type { ConnectorConfiguration, SettingsSchema } from "./engine/core/configuration.ts";
 import { Engine } from "./engine/engine.ts";
 import type { Connector } from "./engine/ports/connector.ts";
 import { AzureTables } from "./engine/stores/tables/azureTables.ts";
@@ -21,7 +21,7 @@ export const settings = readSettings(process.env);
 const configuration = loadConfiguration(
   settings.configFolder,
   process.env,
-  new Map([
+  new Map<string, SettingsSchema>([
     ["graph", graphSettingsSchema],
     ["ad", adSettingsSchema],
   ]),

@@ -12,7 +12,8 @@ app.http("searchMetaverse", {
   route: "metaverse",
   handler: answering(async (request) => {
     const { limit, continuation } = paging(request);
-    const clauses = request.query
+    // The platform joins repeated query values by a comma, so they are read from the address itself.
+    const clauses = new URL(request.url).searchParams
       .getAll("where")
       .map((text) => parseClause(text, engine.configuration.metaverse));
     return json(await queries.metaverse(clauses, limit, continuation));

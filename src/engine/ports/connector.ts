@@ -110,6 +110,8 @@ export type ExportResult =
 export interface ConnectorContext {
   /** Reports one line of progress or of trouble that was overcome; never with a value of a secret. */
   log(message: string): void;
+  /** Aborted when the work has become pointless: the lease was lost. */
+  readonly signal?: AbortSignal;
   /**
    * Asked right before each single write to the directory. False: the lease would not outlast the write, so none is
    * begun and the call ends with ConnectorError "unreachable"; what was sent before stays in escrow.

@@ -173,6 +173,7 @@ export class ExportStep implements StepHandler {
     const results = await connector.exportBatch(changes, {
       log: (message) => slice.log(message),
       mayWrite,
+      signal: slice.signal,
     });
 
     const now = isoTime(clock.now());

@@ -4,7 +4,7 @@ import { imageDigest, importedId, shardOf } from "../core/identity.ts";
 import { inboundScope } from "../core/inbound.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import { decideStaging, type StagingOptions } from "../core/staging.ts";
-import { type Connector, ConnectorError, type ImportEntry, type ImportStart } from "../ports/connector.ts";
+import { type Connector, type ConnectorContext, ConnectorError, type ImportEntry, type ImportStart } from "../ports/connector.ts";
 import { StoreError } from "../ports/tables.ts";
 import { anchorHash, type ObjectDigest, type ObjectWrite, type Stored } from "../stores/connectorSpace.ts";
 import type { Counters } from "../stores/fence.ts";
@@ -100,7 +100,7 @@ class ImportJob {
   readonly #connector: Connector;
   readonly #definition: ConnectorConfiguration;
   readonly #options: StagingOptions;
-  readonly #context: { log(message: string): void };
+  readonly #context: ConnectorContext;
   /** By anchor hash; only loaded for a full import. */
   #digests: Map<string, ObjectDigest> | null = null;
   #anchorless = 0;
@@ -110,7 +110,7 @@ class ImportJob {
     this.#slice = slice;
     this.#connector = connector;
     this.#definition = configuration.connectors.get(slice.step.connector)!;
-    this.#context = { log: (message) => slice.log(message) };
+    this.#context = { log: (message) => slice.log(message), signal: slice.signal };
     this.#options = {
       connector: slice.step.connector,
       now: isoTime(parts.clock.now()),

@@ -63,6 +63,8 @@ export interface Slice {
   /** Puts objects' errors into the run history. */
   report(errors: readonly { readonly object: string; readonly error: RunError }[]): Promise<void>;
   log(message: string): void;
+  /** Aborted when the lease is lost. */
+  readonly signal: AbortSignal;
 }
 
 export type SliceOutcome =
@@ -302,8 +304,10 @@ export class RunProtocol {
     const step = run.steps[row.key.step]!;
     const handler = handlers[step.type];
     const startedAt = clock.now();
+    const pointless = new AbortController();
     const heartbeat = setInterval(() => {
-      lease.save({}).catch(() => undefined); // a failed renewal shows in the lease itself, which every write asks
+      // A renewal that fails for another reason shows in the lease's end, which every write asks.
+      lease.save({}).catch((error) => (error instanceof LeaseLost ? pointless.abort(error) : undefined));
     }, timings.leaseMs / 6);
     heartbeat.unref();
     let statistics = row.checkpoint.statistics;
@@ -327,6 +331,7 @@ export class RunProtocol {
         },
         report: (errors) => history.addErrors(run.id, row.key.step, errors),
         log: (message) => this.#parts.log(`${step.connector} ${step.profile}: ${message}`),
+        signal: pointless.signal,
       });
       statistics = addCounters(statistics, outcome.statistics ?? {});
       const seq = row.checkpoint.seq + 1;

@@ -307,7 +307,7 @@ class SyncJob {
   async #intentStands(object: ConnectorSpaceObject): Promise<boolean> {
     if (object.linking === null) return false;
     const found = await this.#parts.metaverse.get(object.linking);
-    return found !== undefined && found.object.connectors.some(({ id }) => id === object.id);
+    return found?.object.connectors.some(({ id }) => id === object.id) ?? false;
   }
 
   async #existing(
