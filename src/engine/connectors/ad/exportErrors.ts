@@ -108,7 +108,7 @@ export function refusal(
   dn: string,
 ): { kind: "failed"; code: string; message: string } {
   const { code, remedy } = classify(error, kind);
-  return { kind: "failed", code, message: `${dn}: ${error.message}. ${remedy}` };
+  return { kind: "failed", code, message: `${dn}: ${error.message.replace(/[.!\s]+$/, "")}. ${remedy}` };
 }
 
 function classify(error: LdapError, kind: WriteKind): Refusal {
