@@ -7,7 +7,7 @@ import type { SyncConfiguration } from "./configuration.ts";
 import type { EvaluationContext } from "./expression/expression.ts";
 import { evaluateFlow, FlowError, own } from "./flow.ts";
 import { provisionedId } from "./identity.ts";
-import { type Clock, parametersOf, readImage } from "./inbound.ts";
+import { type Clock, parametersOf } from "./inbound.ts";
 import {
   type AttributeChange,
   type ConnectorSpaceObject,
@@ -90,7 +90,7 @@ export function decideOutbound(
   clock: Clock,
 ): OutboundDecision {
   const rules = configuration.rules.outbound(connector, metaverse.objectType);
-  const context = metaverseContext(metaverse, connector, target, configuration, clock);
+  const context = metaverseContext(metaverse, connector, configuration, clock);
   const inScope = rules.filter((rule) => rule.inScope(context));
   const provision = inScope.find(
     (rule) =>
@@ -138,7 +138,7 @@ export function decideDeprovisioning(
 ): OutboundDecision {
   const underWay = workUnderWay(target);
   if (underWay !== null) return { kind: "leave", reason: underWay };
-  const context = metaverseContext(metaverse, target.connector, target, configuration, clock);
+  const context = metaverseContext(metaverse, target.connector, configuration, clock);
   const rule = configuration.rules
     .outbound(target.connector, metaverse.objectType)
     .find(
@@ -453,15 +453,14 @@ function ownBits(
 function metaverseContext(
   metaverse: MetaverseObject,
   connector: string,
-  target: ConnectorSpaceObject | null,
   configuration: SyncConfiguration,
   clock: Clock,
 ): EvaluationContext & { parameter(name: string): Value | undefined } {
-  const image = target === null ? null : importedImage(target);
+  const attribute = (name: string) => own(metaverse.attributes, name)?.value;
   return {
-    attribute: (name) => own(metaverse.attributes, name)?.value,
-    // In an outbound rule: what the last import saw in the target itself.
-    importedValue: (name) => (image === null ? undefined : readImage(image, name)),
+    attribute,
+    // Nothing but imports fills the metaverse: its values are confirmed ones.
+    importedValue: attribute,
     parameter: parametersOf(connector, configuration),
     now: clock.now,
     random: () => clock.random(),
