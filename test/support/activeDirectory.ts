@@ -174,11 +174,15 @@ export class Administrator {
 const byGuid = (anchor: string) => `<GUID=${anchor}>`;
 
 /** `directory` as the conformance suite wants it. `close` ends it. */
-export async function adTarget(
-  directory: DirectoryUnderTest,
-  ca: string,
-  close: () => Promise<void>,
-): Promise<ConformanceTarget> {
+export async function adTarget({
+  directory,
+  ca,
+  close,
+}: {
+  readonly directory: DirectoryUnderTest;
+  readonly ca: string;
+  close(): Promise<void>;
+}): Promise<ConformanceTarget> {
   const administrator = await Administrator.logOn(directory, ca);
   const archive = `OU=Archive ${randomInt(1_000_000)},${directory.baseDn}`;
   await administrator.addOu(archive);

@@ -1,0 +1,371 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { AdConnector } from "../../src/engine/connectors/ad/adConnector.ts";
+import type { Image } from "../../src/engine/core/model.ts";
+import { type AttributeValue, reference, valueToJson } from "../../src/engine/core/values.ts";
+import type {
+  ExportChange,
+  ExportResult,
+  ImportEntry,
+  ImportStart,
+} from "../../src/engine/ports/connector.ts";
+import {
+  Administrator,
+  adSettings,
+  type DirectoryUnderTest,
+  guestDefinition,
+} from "../support/activeDirectory.ts";
+
+export interface OpenDirectory {
+  readonly directory: DirectoryUnderTest;
+  /** PEM text of the authority to trust. */
+  readonly ca: string;
+  /** False when its schema has no such class. */
+  readonly computers?: false;
+  /** Puts the directory back to what it was when it was opened; all connections break. */
+  reset?(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * What the connector does on every Active Directory, beyond the promises of all connectors.
+ * @param openDirectory a directory whose service account may not read deleted objects; called once.
+ */
+export function activeDirectoryConformance(name: string, openDirectory: () => Promise<OpenDirectory>): void {
+  describe(`${name}: what is special to Active Directory`, () => {
+    let open: OpenDirectory;
+    let administrator: Administrator;
+    let connector: AdConnector;
+    const connectors: AdConnector[] = [];
+    const log: string[] = [];
+    const context = { log: (line: string) => log.push(line) };
+
+    beforeAll(async () => {
+      open = await openDirectory();
+      administrator = await Administrator.logOn(open.directory, open.ca);
+      connector = connect();
+    });
+    afterAll(async () => {
+      await Promise.all(connectors.map((one) => one.close()));
+      await administrator?.logOff();
+      await open?.close();
+    });
+
+    function connect(changes: Record<string, unknown> = {}, more: readonly string[] = []): AdConnector {
+      const [type] = guestDefinition.objectTypes;
+      const definition = {
+        ...guestDefinition,
+        objectTypes: [{ name: "user", attributes: [...type!.attributes, ...more] }],
+      };
+      const made = new AdConnector(definition, adSettings(open.directory, changes));
+      connectors.push(made);
+      return made;
+    }
+
+    async function importAll(start: ImportStart, from = connector) {
+      const entries: ImportEntry[] = [];
+      for await (const page of from.importPages(start, context)) {
+        entries.push(...page.entries);
+        if (page.complete !== undefined) return { entries, complete: page.complete };
+      }
+      throw new Error("The import has no end.");
+    }
+
+    async function imageOf(anchor: string, from = connector): Promise<Image> {
+      const [verdict] = await from.readAbsent([anchor]);
+      if (verdict?.kind !== "present") throw new Error(`${anchor} is ${verdict?.kind}`);
+      return verdict.image;
+    }
+
+    let made = 0;
+    function newAccount(more: Readonly<Record<string, AttributeValue>> = {}): ExportChange {
+      const id = `person${++made}`;
+      const attributes: Readonly<Record<string, AttributeValue>> = {
+        adminDescription: `User_${id}`,
+        displayName: "Ann Lee",
+        sAMAccountName: id,
+        userAccountControl: 262_656n,
+        userPrincipalName: `${id}@contoso.onmicrosoft.com`,
+        ...more,
+      };
+      return {
+        id,
+        objectType: "user",
+        change: "add",
+        anchor: null,
+        dn: `CN=${id},${open.directory.guestOu}`,
+        attributes: Object.entries(attributes).map(([name, after]) => ({ name, after, rule: "test" })),
+        outcomeUnknown: false,
+      };
+    }
+    const update = (
+      anchor: string,
+      dn: string,
+      name: string,
+      before: AttributeValue | undefined,
+      after: AttributeValue | undefined,
+    ): ExportChange => ({
+      id: anchor,
+      objectType: "user",
+      change: "update",
+      anchor,
+      dn,
+      attributes: [
+        {
+          name,
+          rule: "test",
+          ...(before === undefined ? {} : { before }),
+          ...(after === undefined ? {} : { after }),
+        },
+      ],
+      outcomeUnknown: false,
+    });
+    const send = async (change: ExportChange, by = connector) =>
+      (await by.exportBatch([change], context))[0] as ExportResult;
+    async function create(change: ExportChange, by = connector): Promise<{ anchor: string; dn: string }> {
+      const result = await send(change, by);
+      if (result.kind !== "exported") throw new Error(result.message);
+      return result;
+    }
+    const failed = (code: string, message: RegExp) => ({
+      kind: "failed",
+      code,
+      message: expect.stringMatching(message),
+    });
+
+    test("deletions that cannot be seen are announced, and missing from the list of anchors", async () => {
+      const gone = await create(newAccount());
+      const stays = await create(newAccount());
+      const { complete } = await importAll({ kind: "full" });
+      expect(complete.deletionsUnseen).toBeUndefined();
+      await administrator.delete(gone.dn);
+      await administrator.replace(stays.dn, "sn", "Changed");
+      const delta = await importAll({ kind: "delta", watermark: complete.watermark });
+      expect(delta.complete.deletionsUnseen).toBe(true);
+      expect(delta.entries.map(({ kind, anchor }) => [kind, anchor])).toEqual([["object", stays.anchor]]);
+      expect(log.at(-1)).toMatch(/may not read the Deleted Objects container/);
+      const anchors: string[] = [];
+      for await (const page of connector.listAnchors()) anchors.push(...page);
+      expect(anchors).toContain(stays.anchor);
+      expect(anchors).not.toContain(gone.anchor);
+    });
+
+    test("a new account has all its values, and no password that anybody could use", async () => {
+      const photo = Uint8Array.from({ length: 50_000 }, (_, index) => (index * 7) % 256);
+      const rich = connect({}, ["accountExpires", "manager", "memberOf", "primaryGroupID", "thumbnailPhoto"]);
+      const manager = await create(newAccount());
+      const values = {
+        displayName: 'O\'Brien, "Zoë" <漢字> \\ #1; ',
+        otherMailbox: ["a@x.example", "b@x.example"],
+        manager: reference(manager.dn),
+        thumbnailPhoto: photo,
+        accountExpires: 133_000_000_000_000_000n,
+      };
+      const change = newAccount(values);
+      const { anchor, dn } = await create(change, rich);
+      const image = await imageOf(anchor, rich);
+      expect(image).toMatchObject({ objectType: "user", dn });
+      for (const { name, after } of change.attributes)
+        expect([name, image.attributes[name]]).toEqual([name, after]);
+      expect(image.attributes).toMatchObject({ cn: change.id, primaryGroupID: 513n });
+      expect(image.attributes.unicodePwd).toBeUndefined();
+      expect(image.attributes.objectSid).toBeInstanceOf(Uint8Array);
+      expect(valueToJson(image.attributes.whenCreated as never)).toMatchObject({
+        $dt: expect.stringMatching(/Z$/),
+      });
+      expect((await administrator.read(dn))?.pwdLastSet?.[0]).toMatch(/^1\d{17}$/);
+      const upn = String(image.attributes.userPrincipalName);
+      for (const guess of ["", change.id, "Password1", upn]) {
+        expect(await administrator.canBind(upn, guess, open.ca)).toBe(false);
+      }
+    });
+
+    test("an add that is repeated sends the difference and a fresh password", async () => {
+      const change = newAccount({ sn: "Lee" });
+      const { anchor, dn } = await create(change);
+      await administrator.replace(dn, "sn", "Changed");
+      await administrator.move(dn, `CN=by hand ${change.id},${open.directory.guestOu}`);
+      await administrator.replace(`<GUID=${anchor}>`, "pwdLastSet", "0");
+      expect(await send({ ...change, outcomeUnknown: true })).toEqual({
+        kind: "exported",
+        anchor,
+        dn,
+        resumed: true,
+      });
+      const found = await administrator.read(dn);
+      expect(found?.sn).toEqual(["Lee"]);
+      expect(found?.pwdLastSet?.[0]).not.toBe("0");
+    });
+
+    test.each(["DN", "sAMAccountName", "userPrincipalName"])(
+      "a foreign holder of the %s is named",
+      async (held) => {
+        const change = newAccount();
+        const value = (name: string) => String(change.attributes.find((one) => one.name === name)?.after);
+        const foreign = `CN=foreign ${change.id},CN=Users,${open.directory.baseDn}`;
+        const holder = held === "DN" ? change.dn : foreign;
+        await administrator.addUser(holder, {
+          sAMAccountName: `f-${change.id}`,
+          ...(held === "DN" ? {} : { [held]: value(held) }),
+        });
+        const result = await send(change);
+        expect(result).toMatchObject(failed("cd-existing-object", new RegExp(`not ours.*${held}`)));
+        expect(result).toMatchObject({ message: expect.stringContaining(holder) });
+      },
+    );
+
+    test("an account of ours that was moved out of scope is left alone, and not created again", async () => {
+      const change = newAccount();
+      const { anchor, dn } = await create(change);
+      const moved = `CN=${change.id},CN=Users,${open.directory.baseDn}`;
+      await administrator.move(dn, moved);
+      const before = await administrator.read(moved);
+      expect(await send({ ...change, outcomeUnknown: true })).toMatchObject(
+        failed("cd-existing-object", /outside of the connector's OUs/),
+      );
+      expect(await send(update(anchor, dn, "displayName", "Ann Lee", "Bea"))).toMatchObject(
+        failed("cd-missing-object", /left alone/),
+      );
+      expect(
+        await send({ ...update(anchor, dn, "x", "", ""), change: "delete", attributes: [] }),
+      ).toMatchObject(failed("cd-missing-object", /left alone/));
+      expect(await administrator.read(moved)).toEqual(before);
+    });
+
+    test("what the directory refuses comes back with its own words and a remedy", async () => {
+      const { anchor, dn } = await create(newAccount());
+      const spn = connect({}, ["servicePrincipalName", "manager", "memberOf"]);
+      expect(
+        await send(update(anchor, dn, "servicePrincipalName", undefined, ["host/x"]), spn),
+      ).toMatchObject(failed("permission-issue", /LDAP result 50.*Delegate/));
+      const nobody = reference(`CN=nobody,${open.directory.guestOu}`);
+      expect(await send(update(anchor, dn, "manager", undefined, nobody), spn)).toMatchObject(
+        failed("dn-attributes-failure", /refers to an object that is not there/),
+      );
+      const lost = newAccount();
+      const nowhere = `CN=x,OU=Missing,${open.directory.guestOu}`;
+      expect(await send({ ...lost, dn: nowhere })).toMatchObject(
+        failed("non-existent-parent", /OU in the DN does not exist/),
+      );
+      expect(await send({ ...lost, dn: `CN=x,CN=Users,${open.directory.baseDn}` })).toMatchObject(
+        failed("invalid-dn", /outside of the connector's OUs/),
+      );
+      expect(await send(newAccount({ sAMAccountName: "a".repeat(21) }))).toMatchObject(
+        failed("invalid-attribute-value", /at most 20/),
+      );
+      expect(await send(newAccount({ displayName: 7n }))).toMatchObject(
+        failed("invalid-attribute-value", /displayName is of type string/),
+      );
+    });
+
+    test("a clear of the user principal name is sent as a deletion", async () => {
+      const change = newAccount();
+      const { anchor, dn } = await create(change);
+      const upn = `${change.id}@contoso.onmicrosoft.com`;
+      expect(await send(update(anchor, dn, "userPrincipalName", upn, undefined))).toMatchObject({
+        kind: "exported",
+      });
+      expect((await administrator.read(dn))?.userPrincipalName).toBeUndefined();
+    });
+
+    test("objects in OUs below are imported, once even when OUs overlap", async () => {
+      const { guestOu } = open.directory;
+      await administrator.addOu(`OU=Below,${guestOu}`);
+      const inside = await administrator.addUser(`CN=below,OU=Below,${guestOu}`, { sAMAccountName: "below" });
+      const both = connect({ containers: [`OU=Below,${guestOu}`, guestOu.toLowerCase(), guestOu] });
+      for (const from of [connector, both]) {
+        const { entries } = await importAll({ kind: "full" }, from);
+        expect(entries.filter(({ anchor }) => anchor === inside)).toHaveLength(1);
+        expect(entries.map(({ kind }) => kind)).not.toContain("error");
+      }
+    });
+
+    test("objects of a type derived from a user are not taken for users", async ({ skip }) => {
+      if (open.computers === false) return skip("this directory has no computers");
+      const { complete } = await importAll({ kind: "full" });
+      const anchor = await administrator.addUser(`CN=pc1,${open.directory.guestOu}`, {
+        objectClass: "computer",
+        sAMAccountName: "pc1$",
+        userAccountControl: "4098",
+      });
+      for (const start of [{ kind: "full" }, { kind: "delta", watermark: complete.watermark }] as const) {
+        expect((await importAll(start)).entries.filter((entry) => entry.anchor === anchor)).toEqual([]);
+      }
+    });
+
+    test("a type or attribute that the directory does not have is told with the nearest names", async () => {
+      const wrong = connect({}, ["givnName"]);
+      const configuration = (message: RegExp) => ({
+        kind: "configuration",
+        message: expect.stringMatching(message),
+      });
+      await expect(wrong.schema()).rejects.toMatchObject(configuration(/no attribute "givnName".*givenName/));
+      const type = new AdConnector(
+        { name: "ADMA", objectTypes: [{ name: "usr", attributes: [] }] },
+        adSettings(open.directory),
+      );
+      connectors.push(type);
+      await expect(type.schema()).rejects.toMatchObject(configuration(/no object type "usr".*user/));
+    });
+
+    test("the schema says what is single, read-only and write-only", async () => {
+      const [type] = await connect({}, ["memberOf", "manager", "thumbnailPhoto", "pwdLastSet"]).schema();
+      const facts = (name: string) => type?.attributes.get(name);
+      expect(facts("otherMailbox")).toMatchObject({ type: "string", multiValued: true });
+      expect(facts("userAccountControl")).toMatchObject({ type: "integer", multiValued: false });
+      expect(facts("pwdLastSet")).toMatchObject({ type: "integer", multiValued: false });
+      expect(facts("thumbnailPhoto")).toMatchObject({ type: "binary", multiValued: false });
+      expect(facts("manager")).toMatchObject({ type: "reference", syntax: "dn", multiValued: false });
+      expect(facts("unicodePwd")).toMatchObject({ type: "string", writeOnly: true });
+      for (const name of ["objectGUID", "objectSid", "whenCreated", "memberOf", "cn"]) {
+        expect(facts(name)).toMatchObject({ readOnly: true });
+      }
+      for (const name of ["sAMAccountName", "displayName", "manager"])
+        expect(facts(name)?.readOnly).toBeUndefined();
+    });
+
+    test("many first calls on a new connector work on one connection", async () => {
+      const fresh = connect();
+      const changes = Array.from({ length: 16 }, () => newAccount());
+      const results = await Promise.all(changes.map((change) => send(change, fresh)));
+      expect(results.map(({ kind }) => kind)).toEqual(changes.map(() => "exported"));
+    });
+
+    test("a renamed OU stops imports, and nothing is taken for deleted", async () => {
+      const { baseDn } = open.directory;
+      const ou = `OU=Partners,${baseDn}`;
+      await administrator.addOu(ou);
+      await administrator.addUser(`CN=partner,${ou}`, { sAMAccountName: "partner" });
+      const partners = connect({ containers: [ou] });
+      const { entries, complete } = await importAll({ kind: "full" }, partners);
+      expect(entries).toHaveLength(1);
+      await administrator.move(ou, `OU=Former Partners,${baseDn}`);
+      const missing = { kind: "configuration", message: expect.stringMatching(/OU=Partners.*GUEST_OU/) };
+      await expect(importAll({ kind: "full" }, partners)).rejects.toMatchObject(missing);
+      await expect(
+        importAll({ kind: "delta", watermark: complete.watermark }, partners),
+      ).rejects.toMatchObject(missing);
+      await expect(partners.listAnchors().next()).rejects.toMatchObject(missing);
+      await expect(partners.ping()).rejects.toMatchObject(missing);
+      const elsewhere = connect({
+        baseDn: "DC=fabrikam,DC=example",
+        containers: ["OU=a,DC=fabrikam,DC=example"],
+      });
+      await expect(elsewhere.ping()).rejects.toMatchObject({ message: expect.stringMatching(/AD_BASE_DN/) });
+    });
+
+    test("a domain controller that went and came back is used again", async ({ skip }) => {
+      const { reset } = open;
+      if (reset === undefined) return skip("this directory cannot be put back");
+      const before = await importAll({ kind: "full" });
+      await administrator.logOff();
+      await reset(); // its database is an older one now, as after a restore
+      administrator = await Administrator.logOn(open.directory, open.ca);
+      await expect(importAll({ kind: "delta", watermark: before.complete.watermark })).rejects.toMatchObject({
+        kind: "watermark-expired",
+        message: expect.stringMatching(/gone back/),
+      });
+      expect((await importAll({ kind: "full" })).entries).toEqual([]);
+      await create(newAccount());
+    });
+  });
+}
