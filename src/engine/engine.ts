@@ -2,9 +2,9 @@ import {
   type Configuration,
   type ConnectorConfiguration,
   type Cycle,
-  compileRuleTexts,
   withSchemas,
 } from "./core/configuration.ts";
+import { compileRuleTexts } from "./core/readConfiguration.ts";
 import type { Bus, StepMessage } from "./ports/bus.ts";
 import { type Connector, ConnectorError, type ObjectTypeSchema } from "./ports/connector.ts";
 import type { Tables } from "./ports/tables.ts";

@@ -632,7 +632,9 @@ function flatCounters(decision: SyncDecision, syncing: string): Counters {
       .filter(([name]) => name.startsWith("provisioned") || (name === "flowFailure" && connector !== syncing))
       .map(([name, count]) => ({ [name]: count ?? 0 })),
   );
-  return addCounters(decision.inbound as Counters, ...outbound);
+  // A projected object's values flowed when it was placed, so that others could join it; here nothing is new of it.
+  const { disconnectorProjectedNoFlow = 0, ...inbound } = decision.inbound;
+  return addCounters(inbound as Counters, { disconnectorProjectedFlow: disconnectorProjectedNoFlow }, ...outbound);
 }
 
 function runErrorOf(error: SyncDecision["errors"][number]["error"]): RunError {

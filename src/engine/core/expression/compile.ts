@@ -98,12 +98,22 @@ function compileBinary(node: BinaryOperation, scope: Scope): Branch {
     return applyOperator(frame, operator, a, b);
   };
   switch (operator) {
-    case "=":
+    case "=": {
+      const literal =
+        node.right.kind === "literal" && isPlain(node.right.value) ? node.right.value : undefined;
+      if (literal !== undefined) {
+        const type = typeof literal;
+        return (frame) => {
+          const a = left(frame);
+          return typeof a === type && isPlain(a) ? a === literal : general(frame, a, literal);
+        };
+      }
       return (frame) => {
         const a = left(frame);
         const b = right(frame);
         return isPlain(a) && typeof a === typeof b ? a === b : general(frame, a, b);
       };
+    }
     case "<>":
       return (frame) => {
         const a = left(frame);

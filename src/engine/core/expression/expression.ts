@@ -47,14 +47,14 @@ export function compileExpression(source: string, options: CompileOptions = {}):
   check(ast, language, problems, options.schema, options.target);
   if (problems.hasErrors) return { ok: false, problems: problems.problems };
   const run = compile(ast, language);
-  const { attributes, parameters } = dependenciesOf(ast);
+  const { attributes, parameters, bindsVariables } = dependenciesOf(ast);
   const expression: CompiledExpression = {
     source,
     ast,
     attributes,
     parameters,
     evaluate: (context) => {
-      const frame: Frame = { context, variables: [], at: ast.span, steps: 0 };
+      const frame: Frame = { context, variables: bindsVariables ? [] : noVariables, at: ast.span, steps: 0 };
       try {
         return resultOf(run(frame));
       } catch (error) {
@@ -66,18 +66,23 @@ export function compileExpression(source: string, options: CompileOptions = {}):
   return { ok: true, expression, warnings: problems.problems };
 }
 
-function dependenciesOf(ast: Expression): { attributes: Set<string>; parameters: Set<string> } {
+/** Shared by the evaluations of expressions that bind none. */
+const noVariables: never[] = [];
+
+function dependenciesOf(ast: Expression) {
   const attributes = new Set<string>();
   const parameters = new Set<string>();
+  let bindsVariables = false;
   const waiting = [ast];
   for (let node = waiting.pop(); node !== undefined; node = waiting.pop()) {
     if (node.kind === "attribute") attributes.add(node.name);
     if (node.kind === "parameter") parameters.add(node.name);
+    if (node.kind === "variable") bindsVariables = true;
     if (node.kind === "call" && (node.name === "ImportedValue" || node.name === "ValueCount")) {
       const [name] = node.arguments;
       if (name?.kind === "literal" && typeof name.value === "string") attributes.add(name.value);
     }
     waiting.push(...childrenOf(node));
   }
-  return { attributes, parameters };
+  return { attributes, parameters, bindsVariables };
 }
