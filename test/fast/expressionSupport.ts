@@ -1,4 +1,5 @@
 /** What the expression tests share: the clock, chance, and values in the JSON form of the examples. */
+import fc from "fast-check";
 
 import {
   type CompileOptions,
@@ -17,6 +18,16 @@ import {
   type Value,
   valueToJson,
 } from "../../src/engine/core/values.ts";
+
+/** Any UTF-16 units, lone surrogates included; mostly those that mean something in some string. */
+export function anyText(maxLength: number): fc.Arbitrary<string> {
+  const unit = fc.oneof(
+    { weight: 3, arbitrary: fc.integer({ min: 0, max: 0x7f }) },
+    fc.constantFrom(0x5c, 0x22),
+    fc.integer({ min: 0, max: 0xffff }),
+  );
+  return fc.array(unit, { maxLength }).map((units) => String.fromCharCode(...units));
+}
 
 export interface Input {
   readonly attributes?: Readonly<Record<string, unknown>>;

@@ -272,6 +272,7 @@ describe("properties", () => {
         "return",
         "hand delete",
         "days",
+        "crash",
       ),
       guest: fc.nat(2),
       value: fc.nat(3),
@@ -295,6 +296,7 @@ describe("properties", () => {
       world.gone.delete(id);
       world.guests.set(id, guest(id, { displayName: `R${value}` }));
     } else if (step === "hand delete" && world.account(id)) world.accounts.delete(world.account(id)!.guid);
+    else if (step === "crash") world.crashAfterWrites = value;
     else if (step === "days") world.passDays(value * 8);
   }
 
@@ -303,6 +305,7 @@ describe("properties", () => {
       fc.property(steps, (history) => {
         const world = worldWith(...ids);
         for (const step of history) act(world, step);
+        world.crashAfterWrites = null;
         world.cycle("initial");
         world.cycle("initial");
         world.cycle("delta");
@@ -331,6 +334,7 @@ describe("properties", () => {
       fc.property(steps, fc.constantFrom("AADMA", "ADMA"), (history, syncing) => {
         const world = worldWith(...ids);
         for (const step of history) act(world, step);
+        world.crashAfterWrites = null;
         for (const metaverse of [...world.metaverse.values()]) {
           world.flow(metaverse, syncing);
           const stored = world.metaverse.get(metaverse.id);
@@ -350,6 +354,7 @@ describe("properties", () => {
         const ends = (["delta", "initial"] as const).map((kind) => {
           const world = worldWith(...ids);
           for (const step of history) act(world, step);
+          world.crashAfterWrites = null;
           for (let i = 0; i < 3; i++) world.cycle(kind);
           const accounts = [...world.accounts.values()].map(({ dn, attributes }) => {
             const { objectGUID: _, ...rest } = attributes;

@@ -87,6 +87,8 @@ export class GuestWorld {
   readonly metaverse = new Map<string, MetaverseObject>();
   /** Accounts ever created by exports. */
   created = 0;
+  /** The next commit of a synchronisation dies after so many writes. */
+  crashAfterWrites: number | null = null;
   #guids = 0;
 
   constructor(configuration: Configuration = recipe) {
@@ -203,7 +205,9 @@ export class GuestWorld {
       });
       if (isDue) ids.add(id);
     }
-    for (const id of ids) decisions.push(this.flow(this.metaverse.get(id)!, connector));
+    // After a crash the metaverse object may be gone while an object still points at it.
+    for (const id of ids)
+      decisions.push(this.flow(this.metaverse.get(id) ?? newMetaverseObject(id, "person"), connector));
     return decisions;
   }
 
@@ -276,17 +280,27 @@ export class GuestWorld {
       this.space.set(match.id, { ...match, linking: metaverse.id });
       decision = this.decide(metaverse, syncing);
     }
-    this.commit(metaverse.id, decision);
+    this.commit(metaverse.id, decision, syncing);
     return decision;
   }
 
-  commit(metaverseId: string, decision: SyncDecision): void {
-    if (decision.metaverse === null) this.metaverse.delete(metaverseId);
-    else this.metaverse.set(metaverseId, decision.metaverse);
-    for (const { id, after } of decision.objects) {
-      if (after === null) this.space.delete(id);
-      else this.space.set(id, after);
-    }
+  /** The metaverse object first, its targets, the object being synchronised last; a crash leaves out the rest. */
+  commit(metaverseId: string, decision: SyncDecision, syncing: string): void {
+    const isSource = (connector: string) => Number(connector === syncing);
+    const writes = [
+      () => {
+        if (decision.metaverse === null) this.metaverse.delete(metaverseId);
+        else this.metaverse.set(metaverseId, decision.metaverse);
+      },
+      ...decision.objects
+        .toSorted((a, b) => isSource(a.connector) - isSource(b.connector))
+        .map(({ id, after }) => () => {
+          if (after === null) this.space.delete(id);
+          else this.space.set(id, after);
+        }),
+    ];
+    for (const write of writes.slice(0, this.crashAfterWrites ?? writes.length)) write();
+    this.crashAfterWrites = null;
   }
 
   export(): Record<string, number> {

@@ -6,7 +6,7 @@ import { type AttributeValue, type DateTime, dnKey, type Reference, type Value }
 import type { FunctionDefinition, Parameter } from "./functions/define.ts";
 import { type EvaluationCode, ExpressionError } from "./problems.ts";
 import type { FlowMarker, Operator, Span } from "./syntax.ts";
-import type { Datum, FlowValue, Type, ValueList } from "./types.ts";
+import type { Datum, Type, ValueList } from "./types.ts";
 import * as types from "./types.ts";
 
 /** The object an expression is evaluated for, with the clock and chance as inputs. */
@@ -460,5 +460,3 @@ export function asFlowValue(result: Result): Result {
   const rest = result.filter((value) => value !== "");
   return rest.length === 0 ? null : rest;
 }
-
-export type { Datum, FlowValue };

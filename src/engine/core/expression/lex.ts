@@ -16,13 +16,13 @@ export type Token = { readonly span: Span } & (
   | { readonly kind: "end" }
 );
 
-export const wordPattern = /[A-Za-z_][A-Za-z0-9_]*/y;
+const wordPattern = /[A-Za-z_][A-Za-z0-9_]*/y;
 /** MIM writes attributes bare, so a word may hold a hyphen; subtraction does not exist there. */
 const mimWordPattern = /[A-Za-z_][A-Za-z0-9_-]*/y;
-export const attributePattern = /[A-Za-z0-9_][A-Za-z0-9_.;:-]*/y;
+const attributePattern = /[A-Za-z0-9_][A-Za-z0-9_.;:-]*/y;
 /** MIM's workflows address attributes by a path: `[//Target/Manager]`. */
 const mimAttributePattern = /[A-Za-z0-9_/][A-Za-z0-9_.;:/-]*/y;
-export const parameterPattern = /[A-Za-z_][A-Za-z0-9_.-]*/y;
+const parameterPattern = /[A-Za-z_][A-Za-z0-9_.-]*/y;
 const digitsPattern = /[0-9]+/y;
 const hexPattern = /[0-9A-Fa-f]+/y;
 

@@ -67,7 +67,7 @@ export const evaluationCodes = {
 } as const;
 export type EvaluationCode = keyof typeof evaluationCodes | "type-mismatch" | "wrong-option";
 
-/** Ends the evaluation for one object; the other objects go on. The message never holds attribute values. */
+/** Ends the evaluation for one object; the others go on. Only a rule's own Error() can put attribute values in the message. */
 export class ExpressionError extends Error {
   readonly code: string;
   /** 1-based; set once the evaluation has ended. */
