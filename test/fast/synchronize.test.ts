@@ -273,6 +273,8 @@ describe("properties", () => {
         "hand delete",
         "days",
         "crash",
+        "cycle initial",
+        "cycle delta",
       ),
       guest: fc.nat(2),
       value: fc.nat(3),
@@ -284,7 +286,8 @@ describe("properties", () => {
   function act(world: GuestWorld, { step, guest: index, value }: Step): void {
     const id = ids[index]!;
     const [verb, connector] = step.split(" ") as [string, string];
-    if (verb === "import") world.import(connector);
+    if (verb === "cycle") world.cycle(connector as "initial" | "delta");
+    else if (verb === "import") world.import(connector);
     else if (verb === "full" || verb === "delta") world.synchronize(connector, verb);
     else if (step === "export") world.export();
     else if (step === "rename" && world.guests.has(id))
