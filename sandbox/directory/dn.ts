@@ -60,7 +60,7 @@ export function parseDn(text: string): Rdn[] {
 }
 
 /** Escapes an RDN value: `,` `+` `"` `\` `<` `>` `#` `?` by a backslash; `;` `=` and control characters in hex. */
-export function escapeRdnValue(value: string): string {
+function escapeRdnValue(value: string): string {
   return value
     .replace(/[,+"\\<>#?]/g, (character) => `\\${character}`)
     .replace(/^ | $/g, "\\ ")
@@ -71,10 +71,6 @@ export function escapeRdnValue(value: string): string {
 
 export function formatRdn(rdn: Rdn): string {
   return `${rdn.type}=${escapeRdnValue(rdn.value)}`;
-}
-
-export function formatDn(rdns: readonly Rdn[]): string {
-  return rdns.map(formatRdn).join(",");
 }
 
 /** Equal for two RDNs that Active Directory takes for the same name. */

@@ -292,7 +292,8 @@ function usnRange(directory: Directory, parts: readonly Filter[]): Entry[] | und
     }
     if (!bounded) continue;
     const { store } = directory;
-    const found = key === "usnchanged" ? store.changedBetween(low, high) : store.createdBetween(low, high);
+    const found =
+      key === "usnchanged" ? [...store.changedBetween(low, high)] : store.createdBetween(low, high);
     if (shortest === undefined || found.length < shortest.length) shortest = found;
   }
   return shortest;

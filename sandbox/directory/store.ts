@@ -111,9 +111,6 @@ export class DirectoryStore {
   get highestCommittedUsn(): number {
     return this.#highestUsn;
   }
-  get size(): number {
-    return this.#byGuid.size;
-  }
   allocateRid(): number {
     return this.#nextRid++;
   }
@@ -134,14 +131,12 @@ export class DirectoryStore {
   }
 
   /** Entries of every naming context that last changed from `low` to `high`, in the order of their changes. */
-  changedBetween(low: number, high: number): Entry[] {
-    const found: Entry[] = [];
+  *changedBetween(low: number, high: number): Generator<Entry> {
     for (let i = firstIndex(this.#changes, (change) => change.usn >= low); i < this.#changes.length; i++) {
       const { usn, entry } = this.#changes[i]!;
-      if (usn > high) break;
-      if (entry.usnChanged === usn) found.push(entry);
+      if (usn > high) return;
+      if (entry.usnChanged === usn) yield entry;
     }
-    return found;
   }
 
   /** Entries that were created from `low` to `high`, in that order. */

@@ -233,8 +233,12 @@ prepare() {
 }
 
 restore() {
-  rm -rf "$state"
-  tar -C "$DC_DIR" -xf "$DC_DIR/pristine.tar"
+  local unpacked=$DC_DIR/unpacked   # complete before it takes the place of the state
+  rm -rf "$state" "$unpacked"
+  mkdir "$unpacked"
+  tar -C "$unpacked" -xf "$DC_DIR/pristine.tar"
+  mv "$unpacked/state" "$state"
+  rmdir "$unpacked"
   write_conf
 }
 
