@@ -28,6 +28,8 @@ export interface PlatformOptions {
   readonly guests: number;
   readonly members?: number | undefined;
   readonly seed?: number | undefined;
+  /** How long a received message is locked; a killed host's messages come again after that. Default 30 s. */
+  readonly lockDurationMs?: number;
   /** App settings that win over the environment and local.settings.json. */
   readonly settings: Readonly<Record<string, string>>;
   /** Gets a line for everything that is started, or happens later. */
@@ -73,7 +75,7 @@ const defaultPort = 7071;
 const defaultSchedule = "0 */30 * * * *";
 /** Message locks and redelivery as in the namespace that infra/ makes. */
 const queue = { lockDurationMs: 30_000, maxDeliveryCount: 10, duplicateDetectionWindowMs: 600_000 };
-const queues = { "import-steps": queue, "sync-steps": queue, "export-steps": queue };
+const queueNames = ["import-steps", "sync-steps", "export-steps"];
 
 const stopMaxMs = 15_000;
 const restartDelayMs = 1_000;
@@ -126,7 +128,7 @@ export class Platform {
     const given = givenSettings(options);
     const [storage, bus, graph, directory] = await Promise.all([
       startTables(given, state, processes),
-      startQueues(given, state, processes),
+      startQueues(given, state, processes, options),
       startGraph(given, state, processes, options),
       startDirectory(given, state, processes, options),
     ]);
@@ -311,7 +313,13 @@ async function startTables(given: Given, state: StateFolder, processes: Processe
   return { Storage: connectionString };
 }
 
-async function startQueues(given: Given, state: StateFolder, processes: Processes): Promise<Given> {
+async function startQueues(
+  given: Given,
+  state: StateFolder,
+  processes: Processes,
+  { lockDurationMs = queue.lockDurationMs }: PlatformOptions,
+): Promise<Given> {
+  const queues = Object.fromEntries(queueNames.map((name) => [name, { ...queue, lockDurationMs }]));
   if (given.ServiceBus ?? given.ServiceBus__fullyQualifiedNamespace) return {};
   const args = ["--port", "0", "--data", state.file("queues"), "--queues", JSON.stringify(queues)];
   const ready = await processes.run<{ port: number; connectionString: string }>(

@@ -13,6 +13,7 @@ const never = "0 0 0 1 1 *";
 export interface ChainOptions {
   readonly guests: number;
   readonly settings?: Readonly<Record<string, string>>;
+  readonly lockDurationMs?: number;
   readonly samba: SambaServer;
   readonly name: string;
 }
@@ -45,7 +46,7 @@ export class Chain {
     this.state = state;
   }
 
-  static async start({ guests, settings = {}, samba, name }: ChainOptions): Promise<Chain> {
+  static async start({ guests, settings = {}, lockDurationMs, samba, name }: ChainOptions): Promise<Chain> {
     const state = join(root, `.test/${name}-${process.pid}`);
     const platform = await Platform.start({
       appDirectory: root,
@@ -55,6 +56,7 @@ export class Chain {
       hosts: 1,
       directory: "sandbox",
       guests,
+      ...(lockDurationMs === undefined ? {} : { lockDurationMs }),
       settings: { ...sambaSettings(samba), CYCLE_SCHEDULE: never, ...settings },
       say: () => undefined,
     });
