@@ -2,11 +2,12 @@ import type { HttpRequest, HttpResponseInit, InvocationContext } from "@azure/fu
 import { z } from "zod";
 import { closest } from "../engine/core/expression/problems.ts";
 import { ProfileNotSupported, UnknownName } from "../engine/engine.ts";
+import { PlanNotCurrent } from "../engine/exportPlan.ts";
 import { ClauseError } from "../engine/metaverseSearch.ts";
 import { ConnectorError } from "../engine/ports/connector.ts";
 import { StoreError } from "../engine/ports/tables.ts";
 import { BadContinuation } from "../engine/queries.ts";
-import { RunInTheWay } from "../engine/stores/runs.ts";
+import { RunInTheWay, type Trigger } from "../engine/stores/runs.ts";
 
 /** Ends a request with a problem document (RFC 9457); `code` is stable. */
 export class Problem extends Error {
@@ -23,7 +24,8 @@ export class Problem extends Error {
   }
 }
 
-const titles: Readonly<Record<string, string>> = {
+/** Every `code` that a problem document may have, with its title. */
+export const problemTitles: Readonly<Record<string, string>> = {
   "bad-request": "The request cannot be understood",
   "not-found": "Not found",
   "unknown-connector": "Unknown connector",
@@ -32,6 +34,7 @@ const titles: Readonly<Record<string, string>> = {
   "run-in-progress": "A run is in the way",
   "profile-not-supported": "The connector cannot do this",
   "run-has-ended": "The run has ended",
+  "plan-not-current": "The export plan has changed",
   "invalid-clause": "The search clause cannot be read",
   "invalid-expression": "The expression cannot be evaluated",
   "directory-unavailable": "A directory does not answer",
@@ -48,7 +51,7 @@ export function json(body: unknown, status = 200, more: Record<string, string> =
 function problemDocument({ status, code, message, more }: Problem): HttpResponseInit {
   const document = {
     type: "about:blank",
-    title: titles[code] ?? code,
+    title: problemTitles[code] ?? code,
     status,
     code,
     detail: message,
@@ -78,6 +81,7 @@ function problemOf(error: unknown): Problem | null {
     return new Problem(404, `unknown-${error.what}`, `${error.message} ${hint}`, { suggestions });
   }
   if (error instanceof ProfileNotSupported) return new Problem(422, "profile-not-supported", error.message);
+  if (error instanceof PlanNotCurrent) return new Problem(409, "plan-not-current", error.message);
   if (error instanceof ClauseError) return new Problem(400, "invalid-clause", error.message);
   if (error instanceof BadContinuation) return new Problem(400, "bad-request", error.message);
   if (error instanceof ConnectorError) return new Problem(503, "directory-unavailable", error.message);
@@ -108,6 +112,11 @@ export function answering(handler: Handler): Handler {
 }
 
 const bodyMaxBytes = 256 * 1024;
+
+/** A parameter of the route. The platform decodes it but for `%2F`, which an anchor or a DN may hold. */
+export function param(request: HttpRequest, name: string): string {
+  return (request.params[name] ?? "").replace(/%2f/gi, "/");
+}
 
 /** The request's JSON body by a schema. @throws Problem */
 export async function body<T>(request: HttpRequest, schema: z.ZodType<T>): Promise<T> {
@@ -148,4 +157,10 @@ export function paging(request: HttpRequest): {
 /** Who is asking, as far as the platform's authentication says. */
 export function callerOf(request: HttpRequest): string | undefined {
   return request.headers.get("x-ms-client-principal-name") ?? undefined;
+}
+
+/** The command line and the local platform say who they are; everybody else is http. */
+export function triggerOf(request: HttpRequest): Trigger {
+  const named = request.headers.get("x-vestibule-trigger");
+  return named === "cli" || named === "start" ? named : "http";
 }

@@ -125,6 +125,7 @@ export class Engine {
         export: new ExportStep(this.parts),
       },
       startQueued: async (cycle) => {
+        if ((await this.schedule.get()).suspended) return;
         await this.protocol.startOrQueue(await this.#cycleRequest(cycle, "timer"));
       },
       log: options.log,
@@ -138,13 +139,14 @@ export class Engine {
   connector(name: string): Connector {
     let connector = this.#connectors.get(name);
     if (connector === undefined) {
-      connector = this.options.openConnector(this.#definition(name));
+      connector = this.options.openConnector(this.definition(name));
       this.#connectors.set(name, connector);
     }
     return connector;
   }
 
-  #definition(name: string): ConnectorConfiguration {
+  /** @throws UnknownName */
+  definition(name: string): ConnectorConfiguration {
     const { connectors } = this.configuration;
     const definition = connectors.get(name);
     if (definition === undefined) throw new UnknownName("connector", name, [...connectors.keys()]);
@@ -176,10 +178,11 @@ export class Engine {
 
   async #allSchemas(): Promise<Map<string, readonly ObjectTypeSchema[]>> {
     const names = [...this.configuration.connectors.keys()];
-    return new Map(await Promise.all(names.map(async (name) => [name, await this.#schema(name)] as const)));
+    return new Map(await Promise.all(names.map(async (name) => [name, await this.schema(name)] as const)));
   }
 
-  #schema(name: string): Promise<readonly ObjectTypeSchema[]> {
+  /** The schema of a connected directory, read anew every ten minutes. @throws ConnectorError, UnknownName */
+  schema(name: string): Promise<readonly ObjectTypeSchema[]> {
     const now = this.options.clock.now();
     const known = this.#schemas.get(name);
     if (known !== undefined && now - known.readAt < schemaLifeMs) return known.types;
@@ -198,7 +201,7 @@ export class Engine {
 
   /** @throws UnknownName, ProfileNotSupported, RunInTheWay */
   async startProfile(connector: string, profile: string, trigger: Trigger, startedBy?: string): Promise<Run> {
-    const { runProfiles } = this.#definition(connector);
+    const { runProfiles } = this.definition(connector);
     const found = runProfiles.find(({ name }) => name === profile);
     if (found === undefined)
       throw new UnknownName(
@@ -251,12 +254,17 @@ export class Engine {
     return rulesVersion;
   }
 
-  /** The cycle timer: initial while nothing was ever imported, delta from then on; not while suspended. */
-  async onTimer(): Promise<string> {
-    if ((await this.schedule.get()).suspended) return "suspended";
+  /** What the timer would start: initial while nothing was ever imported, delta from then on. */
+  async nextCycle(): Promise<"initial" | "delta"> {
     const first = this.configuration.cycles.get("initial")?.steps[0];
     const begun = first === undefined || (await this.state.get(first.connector)).watermark !== null;
-    const cycle = begun ? "delta" : "initial";
+    return begun ? "delta" : "initial";
+  }
+
+  /** The cycle timer; starts nothing while suspended. */
+  async onTimer(): Promise<string> {
+    if ((await this.schedule.get()).suspended) return "suspended";
+    const cycle = await this.nextCycle();
     const run = await this.protocol.startOrQueue(await this.#cycleRequest(cycle, "timer"));
     return run === null
       ? `cycle ${cycle} waits for the run in progress`

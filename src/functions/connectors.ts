@@ -1,16 +1,14 @@
 import { app, type HttpRequest } from "@azure/functions";
-import { answering, json, Problem, paging } from "../api/responses.ts";
+import { answering, json, Problem, paging, param } from "../api/responses.ts";
 import { engine } from "../composition.ts";
-import { UnknownName } from "../engine/engine.ts";
+import { ExportPlans } from "../engine/exportPlan.ts";
 import { Queries } from "../engine/queries.ts";
 
 const queries = new Queries(engine);
+const plans = new ExportPlans(engine);
 
 function connectorOf(request: HttpRequest): string {
-  const name = request.params.name ?? "";
-  const known = [...engine.configuration.connectors.keys()];
-  if (!known.includes(name)) throw new UnknownName("connector", name, known);
-  return name;
+  return engine.definition(param(request, "name")).name;
 }
 
 app.http("listConnectors", {
@@ -48,14 +46,25 @@ app.http("getConnectorSpaceObject", {
   route: "connectors/{name}/objects/{anchor}",
   handler: answering(async (request) => {
     const connector = connectorOf(request);
-    const object = await queries.object(connector, request.params.anchor ?? "");
+    const anchor = param(request, "anchor");
+    const object = await queries.object(connector, anchor);
     if (object === null) {
       throw new Problem(
         404,
         "not-found",
-        `Connector ${connector} has no object ${request.params.anchor}; give its id or its anchor.`,
+        `Connector ${connector} has no object ${anchor}; give its id or its anchor.`,
       );
     }
     return json(object);
+  }),
+});
+
+app.http("getExportPlan", {
+  methods: ["GET"],
+  authLevel: "function",
+  route: "connectors/{name}/export-plan",
+  handler: answering(async (request) => {
+    const { limit, continuation } = paging(request);
+    return json(await plans.page(connectorOf(request), limit, continuation));
   }),
 });

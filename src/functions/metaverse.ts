@@ -1,5 +1,5 @@
 import { app } from "@azure/functions";
-import { answering, json, Problem, paging } from "../api/responses.ts";
+import { answering, json, Problem, paging, param } from "../api/responses.ts";
 import { engine } from "../composition.ts";
 import { parseClause } from "../engine/metaverseSearch.ts";
 import { Queries } from "../engine/queries.ts";
@@ -25,9 +25,9 @@ app.http("getMetaverseObject", {
   authLevel: "function",
   route: "metaverse/{id}",
   handler: answering(async (request) => {
-    const object = await queries.metaverseObject(request.params.id ?? "");
+    const object = await queries.metaverseObject(param(request, "id"));
     if (object === null)
-      throw new Problem(404, "not-found", `The metaverse has no object ${request.params.id}.`);
+      throw new Problem(404, "not-found", `The metaverse has no object ${param(request, "id")}.`);
     return json(object);
   }),
 });

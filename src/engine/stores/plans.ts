@@ -1,5 +1,5 @@
 import type { ExportKind } from "../core/exporting.ts";
-import { listRows, type Operation, prefixRange, type Tables } from "../ports/tables.ts";
+import { listRows, type Operation, prefixRange, rowsOf, type Tables } from "../ports/tables.ts";
 import type { Counters } from "./fence.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked } from "./texts.ts";
@@ -64,6 +64,14 @@ export class PlanStore {
   async head(connector: string, runId: string): Promise<PlanHead | undefined> {
     const row = await this.#tables.get(tableNames.plans, connector, headRow(runId));
     return row === undefined ? undefined : JSON.parse(String(row.properties.plan));
+  }
+
+  /** The plan that was frozen last. */
+  async newest(connector: string): Promise<PlanHead | undefined> {
+    const query = { partition: connector, ...prefixRange("plan|"), pageSize: 1 };
+    for await (const { properties } of rowsOf(this.#tables, tableNames.plans, query))
+      return JSON.parse(String(properties.plan));
+    return undefined;
   }
 
   async setHead(connector: string, head: PlanHead): Promise<void> {

@@ -1,0 +1,39 @@
+/** The bodies that the API takes. */
+import { z } from "zod";
+
+export const startRunSchema = z.union([
+  z.strictObject({ cycle: z.string().min(1) }),
+  z.strictObject({ connector: z.string().min(1), profile: z.string().min(1) }),
+]);
+
+export const scheduleChangeSchema = z.strictObject({ suspended: z.boolean() });
+
+const int64 = z
+  .string()
+  .regex(/^-?\d{1,19}$/)
+  .refine((text) => BigInt.asIntN(64, BigInt(text)) === BigInt(text), "is not a signed 64-bit integer");
+
+/** One value as `core/values.ts` writes it: a plain scalar, or a tagged object. */
+export const jsonValueSchema = z.union([
+  z.string(),
+  z.boolean(),
+  z.int(),
+  z.strictObject({ $dt: z.iso.datetime({ offset: true }) }),
+  z.strictObject({ $bin: z.base64() }),
+  z.strictObject({ $int64: int64 }),
+  z.strictObject({ $ref: z.string() }),
+]);
+
+/** A list is multi-valued; null and the empty list are absent. */
+export const jsonAttributesSchema = z.record(
+  z.string(),
+  z.union([jsonValueSchema, z.array(jsonValueSchema), z.null()]),
+);
+export const jsonParametersSchema = z.record(z.string(), jsonValueSchema);
+
+export const tryExpressionSchema = z.strictObject({
+  expression: z.string(),
+  attributes: jsonAttributesSchema.default({}),
+  parameters: jsonParametersSchema.default({}),
+  language: z.enum(["aadc", "mim"]).default("aadc"),
+});
