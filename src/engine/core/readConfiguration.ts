@@ -61,9 +61,9 @@ export function readConfiguration(
 ): Configuration {
   const problems: ConfigurationProblem[] = [];
   const ofFolder = (folder: string) => files.filter(({ file }) => file.split("/").at(-2) === folder);
-  const connectors = readConnectors(ofFolder("connectors"), settings, kinds, problems);
-  const { metaverse, parameters } = readMetaverse(files, settings, connectors, problems);
-  const cycles = readCycles(ofFolder("cycles"), connectors, problems);
+  const { connectors, declared } = readConnectors(ofFolder("connectors"), settings, kinds, problems);
+  const { metaverse, parameters } = readMetaverse(files, settings, declared, problems);
+  const cycles = readCycles(ofFolder("cycles"), connectors, declared, problems);
   const ruleTexts = [...ofFolder("rules")].sort((a, b) => (a.file < b.file ? -1 : 1));
   // With connectors or metaverse unread, every name in a rule would look wrong.
   if (problems.length > 0) {
@@ -97,24 +97,30 @@ export function checkAgainstSchemas(configuration: Configuration): readonly Conf
 
 const connectorKeys = keysOf(connectorFile);
 
+/** `declared`: the names of all connectors, those included that could not be read: nothing else is wrong with them. */
 function readConnectors(
   files: readonly ConfigurationFile[],
   settings: Settings,
   kinds: ReadonlyMap<string, SettingsSchema>,
   problems: ConfigurationProblem[],
-): ReadonlyMap<string, ConnectorConfiguration> {
+): { connectors: ReadonlyMap<string, ConnectorConfiguration>; declared: ReadonlySet<string> } {
   const connectors = new Map<string, ConnectorConfiguration>();
+  const declared = new Set<string>();
   for (const source of files) {
     const file = new YamlFile(source);
+    const name = (file.content as { name?: unknown } | null | undefined)?.name;
+    if (typeof name === "string") {
+      if (declared.has(name))
+        file.report(["name"], `There is another connector "${name}".`, "Give it another name.");
+      declared.add(name);
+    }
     const connector = file.content === undefined ? undefined : readConnector(file, settings, kinds);
-    if (connector !== undefined && connectors.has(connector.name))
-      file.report(["name"], `There is another connector "${connector.name}".`, "Give it another name.");
     if (connector !== undefined) connectors.set(connector.name, connector);
     problems.push(...file.problems);
   }
   if (files.length === 0)
     problems.push(missing("config/connectors", "There is no connector.", "Add a file such as AADMA.yaml."));
-  return connectors;
+  return { connectors, declared };
 }
 
 function readConnector(
@@ -203,7 +209,7 @@ const metaverseKeys = keysOf(metaverseFile);
 function readMetaverse(
   files: readonly ConfigurationFile[],
   settings: Settings,
-  connectors: ReadonlyMap<string, ConnectorConfiguration>,
+  declared: ReadonlySet<string>,
   problems: ConfigurationProblem[],
 ): { metaverse: MetaverseSchema; parameters: ReadonlyMap<string, Value> } {
   const metaverse = new Map<
@@ -241,11 +247,11 @@ function readMetaverse(
     const { deletionRule } = type;
     if (typeof deletionRule === "object")
       deletionRule.anyOf.forEach((connector, at) => {
-        if (!connectors.has(connector) && connectors.size > 0)
+        if (!declared.has(connector) && declared.size > 0)
           file.report(
             ["objectTypes", index, "deletionRule", "anyOf", at],
             `There is no connector "${connector}".`,
-            didYouMean(connector, connectors.keys()),
+            didYouMean(connector, declared),
           );
       });
     metaverse.set(type.name, {
@@ -266,6 +272,7 @@ const cycleKeys = keysOf(cycleFile);
 function readCycles(
   files: readonly ConfigurationFile[],
   connectors: ReadonlyMap<string, ConnectorConfiguration>,
+  declared: ReadonlySet<string>,
   problems: ConfigurationProblem[],
 ): ReadonlyMap<string, Cycle> {
   const cycles = new Map<string, Cycle>();
@@ -278,11 +285,11 @@ function readCycles(
       const steps = parsed.steps.flatMap((step, index) => {
         const connector = connectors.get(step.connector);
         if (connector === undefined) {
-          if (connectors.size > 0)
+          if (!declared.has(step.connector) && declared.size > 0)
             file.report(
               ["steps", index, "connector"],
               `There is no connector "${step.connector}".`,
-              didYouMean(step.connector, connectors.keys()),
+              didYouMean(step.connector, declared),
             );
           return [];
         }

@@ -58,7 +58,13 @@ export class YamlFile {
   parse<T>(schema: z.ZodType<T>, content: unknown, knownKeys: readonly string[]): T | undefined {
     const result = schema.safeParse(content);
     if (result.success) return result.data;
-    for (const issue of result.error.issues) this.#reportIssue(issue, knownKeys);
+    // A misspelt key is also missing under its right name; that is told once.
+    const misspelt = new Set<string>();
+    for (const issue of result.error.issues)
+      if (issue.code === "unrecognized_keys")
+        for (const key of issue.keys) misspelt.add(JSON.stringify([...issue.path, closest(key, knownKeys)]));
+    for (const issue of result.error.issues)
+      if (!misspelt.has(JSON.stringify(issue.path))) this.#reportIssue(issue, knownKeys);
     return undefined;
   }
 
