@@ -11,10 +11,16 @@ export function tablesConformance(name: string, open: () => Tables): void {
     test("a row comes back with its strings, numbers, booleans and bytes", async () => {
       const tables = open();
       const t = table();
-      const properties = { text: "Zoë 漢字", count: 7, ratio: 0.5, yes: true, bytes: new Uint8Array([0, 255, 7]) };
+      const properties = {
+        text: "Zoë 漢字",
+        count: 7,
+        ratio: 0.5,
+        yes: true,
+        bytes: new Uint8Array([0, 255, 7]),
+      };
       await tables.transact(t, "p", [{ kind: "insert", row: "r|1", properties }]);
       const row = await tables.get(t, "p", "r|1");
-      expect({ ...row?.properties, bytes: [...(row?.properties.bytes as Uint8Array)] }).toEqual({
+      expect({ ...row!.properties, bytes: [...(row!.properties.bytes as Uint8Array)] }).toEqual({
         ...properties,
         bytes: [0, 255, 7],
       });
@@ -25,7 +31,9 @@ export function tablesConformance(name: string, open: () => Tables): void {
       const tables = open();
       const t = table();
       await tables.transact(t, "p", [insert("a")]);
-      await expect(tables.transact(t, "p", [insert("b"), insert("a")])).rejects.toMatchObject({ kind: "conflict" });
+      await expect(tables.transact(t, "p", [insert("b"), insert("a")])).rejects.toMatchObject({
+        kind: "conflict",
+      });
       await expect(tables.transact(t, "p", [insert("a")])).rejects.toMatchObject({ kind: "conflict" });
       expect(await tables.get(t, "p", "b")).toBeUndefined();
     });
@@ -34,11 +42,20 @@ export function tablesConformance(name: string, open: () => Tables): void {
       const tables = open();
       const t = table();
       const [first] = await tables.transact(t, "p", [insert("a", "1")]);
-      const replace = (text: string, etag: string): Operation => ({ kind: "replace", row: "a", properties: { text }, etag });
+      const replace = (text: string, etag: string): Operation => ({
+        kind: "replace",
+        row: "a",
+        properties: { text },
+        etag,
+      });
       const [second] = await tables.transact(t, "p", [replace("2", first!)]);
       expect(second).not.toBe(first);
-      await expect(tables.transact(t, "p", [replace("3", first!)])).rejects.toMatchObject({ kind: "conflict" });
-      await expect(tables.transact(t, "p", [insert("b"), replace("3", first!)])).rejects.toMatchObject({ kind: "conflict" });
+      await expect(tables.transact(t, "p", [replace("3", first!)])).rejects.toMatchObject({
+        kind: "conflict",
+      });
+      await expect(tables.transact(t, "p", [insert("b"), replace("3", first!)])).rejects.toMatchObject({
+        kind: "conflict",
+      });
       const [, fourth] = await tables.transact(t, "p", [insert("b"), replace("4", second!)]);
       expect(await tables.get(t, "p", "a")).toMatchObject({ etag: fourth, properties: { text: "4" } });
     });
@@ -55,9 +72,14 @@ export function tablesConformance(name: string, open: () => Tables): void {
       const tables = open();
       const t = table();
       await tables.transact(t, "p", [insert("a")]);
-      await expect(tables.transact(t, "p", [{ kind: "delete", row: "none" }])).rejects.toMatchObject({ kind: "conflict" });
+      await expect(tables.transact(t, "p", [{ kind: "delete", row: "none" }])).rejects.toMatchObject({
+        kind: "conflict",
+      });
       await expect(
-        tables.transact(t, "p", [{ kind: "delete", row: "a" }, { kind: "delete", row: "none" }]),
+        tables.transact(t, "p", [
+          { kind: "delete", row: "a" },
+          { kind: "delete", row: "none" },
+        ]),
       ).rejects.toMatchObject({ kind: "conflict" });
       expect(await tables.get(t, "p", "a")).toBeDefined();
       await tables.transact(t, "p", [{ kind: "delete", row: "a" }, insert("b")]);
@@ -68,7 +90,11 @@ export function tablesConformance(name: string, open: () => Tables): void {
       const tables = open();
       const t = table();
       const rows = Array.from({ length: 25 }, (_, i) => `o|${String(i).padStart(3, "0")}`);
-      await tables.transact(t, "p", [...rows].reverse().map((row) => insert(row, row)));
+      await tables.transact(
+        t,
+        "p",
+        [...rows].reverse().map((row) => insert(row, row)),
+      );
       await tables.transact(t, "p", [insert("n|1"), insert("p|1")]);
       await tables.transact(t, "q", [insert("o|000")]);
       const query = { partition: "p", ...prefixRange("o|"), pageSize: 10 };
@@ -76,7 +102,12 @@ export function tablesConformance(name: string, open: () => Tables): void {
       expect(first.rows.map(({ row }) => row)).toEqual(rows.slice(0, 10));
       expect(first.continuation).toBeDefined();
       expect((await listRows(tables, t, query)).map(({ row }) => row)).toEqual(rows);
-      const some = await listRows(tables, t, { partition: "p", from: "o|005", to: "o|007", select: ["none"] });
+      const some = await listRows(tables, t, {
+        partition: "p",
+        from: "o|005",
+        to: "o|007",
+        select: ["none"],
+      });
       expect(some.map(({ row, properties }) => [row, properties])).toEqual([
         ["o|005", {}],
         ["o|006", {}],
