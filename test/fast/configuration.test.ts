@@ -10,6 +10,7 @@ import {
   type SettingsSchema,
   withSchemas,
 } from "../../src/engine/core/configuration.ts";
+import { editorSchemas } from "../../src/engine/core/configurationSchema.ts";
 import { durationMs } from "../../src/engine/core/duration.ts";
 import {
   checkAgainstSchemas,
@@ -263,6 +264,16 @@ describe("a set of rules", () => {
     ]);
     expect(checkAgainstSchemas(of({ userAccountControl: { type: "string" } })).length).toBeGreaterThan(0);
   });
+});
+
+test("the editors' schemas are those of the shapes (node scripts/generate-schemas.ts)", () => {
+  const stored = Object.fromEntries(
+    readdirSync("config/schemas").map((name) => [
+      name.replace(".json", ""),
+      JSON.parse(readFileSync(join("config/schemas", name), "utf8")),
+    ]),
+  );
+  expect(stored).toEqual(JSON.parse(JSON.stringify(editorSchemas())));
 });
 
 describe("reading the folder", () => {

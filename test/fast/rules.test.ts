@@ -1,5 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { compileRules, type RuleContext, type SyncRule } from "../../src/engine/core/rules.ts";
+import {
+  type AttributeInfo,
+  compileRules,
+  type RuleContext,
+  type SyncRule,
+} from "../../src/engine/core/rules.ts";
 import { compileScope, type ScopeOperator } from "../../src/engine/core/scope.ts";
 import { type AttributeValue, dateTimeFromMs, reference } from "../../src/engine/core/values.ts";
 
@@ -79,42 +84,30 @@ describe("scope operators", () => {
   });
 });
 
+type Attributes = ReadonlyMap<string, AttributeInfo | null>;
+const text = { type: "string", multiValued: false } as const;
+const hrUser: Attributes = new Map<string, AttributeInfo | null>([
+  ["id", null],
+  ["mail", null],
+  ["level", null],
+]);
+const adUser: Attributes = new Map<string, AttributeInfo | null>([
+  ["mail", text],
+  ["objectSid", { type: "binary", multiValued: false, readOnly: true }],
+  ["userAccountControl", { type: "integer", multiValued: false }],
+]);
 const context: RuleContext = {
   connectorAttributes: new Map([
-    [
-      "hr",
-      new Map([
-        [
-          "user",
-          new Map([
-            ["id", null],
-            ["mail", null],
-            ["level", null],
-          ]),
-        ],
-      ]),
-    ],
-    [
-      "ad",
-      new Map([
-        [
-          "user",
-          new Map([
-            ["mail", { type: "string" as const, multiValued: false }],
-            ["objectSid", { type: "binary" as const, multiValued: false, readOnly: true }],
-            ["userAccountControl", { type: "integer" as const, multiValued: false }],
-          ]),
-        ],
-      ]),
-    ],
+    ["hr", new Map([["user", hrUser]])],
+    ["ad", new Map([["user", adUser]])],
   ]),
   metaverseAttributes: new Map([
     [
       "person",
-      new Map([
-        ["uid", { type: "string" as const, multiValued: false, indexed: true }],
-        ["mail", { type: "string" as const, multiValued: false, indexed: false }],
-        ["level", { type: "integer" as const, multiValued: false, indexed: false }],
+      new Map<string, AttributeInfo>([
+        ["uid", { ...text, indexed: true }],
+        ["mail", { ...text, indexed: false }],
+        ["level", { type: "integer", multiValued: false, indexed: false }],
       ]),
     ],
   ]),

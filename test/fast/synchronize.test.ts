@@ -1,6 +1,21 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { SyncConfiguration } from "../../src/engine/core/configuration.ts";
+import { projectedId, provisionedId } from "../../src/engine/core/identity.ts";
+import type { ConnectorSpaceObject, MetaverseObject } from "../../src/engine/core/model.ts";
+import { type SyncDecision, synchronize } from "../../src/engine/core/synchronize.ts";
+import { dateTimeFromMs } from "../../src/engine/core/values.ts";
 import { GuestWorld, guest, guestOu, recipe } from "./support/guestWorld.ts";
+import {
+  configurationOf,
+  direct,
+  expression,
+  inbound,
+  outbound,
+  person,
+  source,
+  synchronized,
+} from "./support/ruleWorld.ts";
 
 function worldWith(...ids: string[]): GuestWorld {
   const world = new GuestWorld();
@@ -254,6 +269,272 @@ describe("what people do in Active Directory", () => {
   });
 });
 
+describe("one decision", () => {
+  const now = dateTimeFromMs(Date.parse("2026-01-02T00:00:00Z"));
+  function decide(
+    configuration: SyncConfiguration,
+    objects: readonly ConnectorSpaceObject[],
+    metaverse: MetaverseObject = person(),
+    syncing = "hr",
+  ): SyncDecision {
+    return synchronize({ metaverse, objects, syncing, configuration, now, random: () => 0.5 });
+  }
+  const linking = { linking: "0m" };
+  const linked = { metaverseId: "0m" };
+  const stateAfter = (decision: SyncDecision, id: string) =>
+    decision.objects.find((one) => one.id === id)?.after;
+
+  test("a projection links, contributes and provisions, each counted and with its cause", () => {
+    const ann = source({ id: "1", mail: "a@b" }, linking);
+    const decision = decide(configurationOf([inbound(), outbound()]), [ann]);
+    expect(decision).toMatchObject({
+      metaverse: { attributes: { uid: { value: "1" } }, deleted: false },
+      inbound: { disconnectorJoinedFlow: 1 },
+      outbound: { ad: { provisionedAddFlow: 1 } },
+      errors: [],
+      due: null,
+    });
+    expect(decision.metaverse!.connectors).toHaveLength(2);
+    expect(stateAfter(decision, "01")).toMatchObject({
+      metaverseId: "0m",
+      linking: null,
+      pendingImport: null,
+      synchronized: ann.pendingImport!.image,
+    });
+    expect(decision.causes).toContainEqual(
+      expect.objectContaining({ step: "outbound", connector: "ad", rule: "ad-out" }),
+    );
+    const projected = projectedId("01");
+    const projection = decide(
+      configurationOf([inbound()]),
+      [{ ...ann, linking: projected }],
+      person({}, { id: projected }),
+    );
+    expect(projection.inbound).toEqual({ disconnectorProjectedFlow: 1 });
+  });
+
+  test("a flow that fails is that object's error: what it gave before stays, and it stays pending", () => {
+    const rules = configurationOf([
+      inbound({
+        flows: [direct("id", "uid"), expression('IIF([mail] = "bad", Error("No."), [mail])', "mail")],
+      }),
+      inbound({
+        name: "crm-in",
+        connector: "crm",
+        linkType: "join",
+        precedence: 110,
+        flows: [direct("level")],
+      }),
+    ]);
+    const bad = synchronized(
+      { id: "1", mail: "a@b" },
+      {
+        ...linked,
+        pendingImport: {
+          change: "update",
+          image: { objectType: "user", dn: "CN=1", attributes: { id: "1", mail: "bad" } },
+        },
+      },
+    );
+    const crm = synchronized({ id: "2", level: 5n }, { ...linked, connector: "crm" });
+    const present = person({ uid: "1", mail: "a@b" }, { connectors: [{ connector: "hr", id: "01" }] });
+    const decision = decide(rules, [bad, crm], present);
+    expect(decision.errors).toMatchObject([
+      {
+        id: "01",
+        error: {
+          phase: "synchronization",
+          code: "sync-rule-error-function-triggered",
+          rule: "hr-in",
+          attribute: "mail",
+        },
+      },
+    ]);
+    expect(decision.inbound).toEqual({ flowFailure: 1 });
+    expect(decision.metaverse!.attributes).toMatchObject({
+      uid: { value: "1" },
+      mail: { value: "a@b", since: "2026-01-01T00:00:00.000Z" },
+      level: { value: 5n, connector: "crm" },
+    });
+    expect(stateAfter(decision, "01")).toMatchObject({ pendingImport: bad.pendingImport, metaverseId: "0m" });
+    const again = decide(rules, [stateAfter(decision, "01")!, crm], decision.metaverse!);
+    expect(again.errors[0]!.error).toMatchObject({
+      firstOccurred: "2026-01-02T00:00:00.000Z",
+      retryCount: 1,
+    });
+  });
+
+  test("a newcomer whose flow fails is not linked, and nothing comes into being", () => {
+    const rules = configurationOf([inbound({ flows: [expression('Error("No.")', "mail")] })]);
+    const decision = decide(rules, [source({ id: "1" }, linking)]);
+    expect(decision.metaverse).toBeNull();
+    expect(stateAfter(decision, "01")).toMatchObject({
+      metaverseId: null,
+      linking: null,
+      pendingImport: { change: "add" },
+      error: { code: "sync-rule-error-function-triggered" },
+    });
+  });
+
+  test("a target that fails does not stop the others, and what was synchronised is tried again", () => {
+    const rules = configurationOf([
+      inbound(),
+      outbound({ flows: [expression('Error("No place.")', "dn", { applyOnce: true })] }),
+      outbound({ name: "crm-out", connector: "crm", precedence: 201 }),
+    ]);
+    const decision = decide(rules, [source({ id: "1", mail: "a@b" }, linking)]);
+    expect(decision.provisioned).toMatchObject([{ connector: "crm" }]);
+    expect(decision.outbound).toEqual({ ad: { flowFailure: 1 }, crm: { provisionedAddFlow: 1 } });
+    expect(stateAfter(decision, "01")).toMatchObject({
+      metaverseId: "0m",
+      pendingImport: { change: "update" },
+      synchronized: { attributes: { mail: "a@b" } },
+      error: { code: "sync-rule-error-function-triggered", rule: "ad-out", attribute: "dn" },
+    });
+  });
+
+  test("a second object of one connector is not let in; two that are in stop flowing", () => {
+    const rules = configurationOf([inbound()]);
+    const first = synchronized({ id: "1", mail: "a@b" }, linked);
+    const newcomer = source({ id: "2" }, linking);
+    const present = person({ uid: "1", mail: "a@b" });
+    const decision = decide(rules, [first, newcomer], present);
+    expect(decision.errors).toMatchObject([
+      { id: "02", error: { code: "ambiguous-import-flow-from-multiple-connectors" } },
+    ]);
+    expect(stateAfter(decision, "02")).toMatchObject({ metaverseId: null, linking: null });
+    expect(decision.metaverse!.connectors).toEqual([{ connector: "hr", id: "01" }]);
+    const both = decide(rules, [first, { ...newcomer, metaverseId: "0m" }], present);
+    expect(both.errors.map(({ id }) => id)).toEqual(["01", "02"]);
+    expect(both.metaverse!.attributes).toEqual(present.attributes);
+  });
+
+  test("what was only provisioned yields to the account that was there", () => {
+    const rules = configurationOf([
+      inbound(),
+      outbound(),
+      inbound({ name: "ad-in", connector: "ad", linkType: "join", precedence: 110, flows: [] }),
+    ]);
+    const ann = synchronized({ id: "1", mail: "a@b" }, linked);
+    const made = decide(rules, [ann], person({ uid: "1" }, { connectors: [{ connector: "hr", id: "01" }] }));
+    const unsent = made.objects.find(({ connector }) => connector === "ad")!.after!;
+    const found = source({ id: "9", mail: "old" }, { ...linking, connector: "ad" });
+    const decision = decide(rules, [ann, unsent, found], made.metaverse!, "ad");
+    expect(stateAfter(decision, unsent.id)).toBeNull();
+    expect(stateAfter(decision, "09")).toMatchObject({
+      metaverseId: "0m",
+      pendingExport: { change: "update", attributes: [{ name: "mail", before: "old", after: "a@b" }] },
+    });
+    expect(decision.inbound).toEqual({ disconnectorJoinedNoFlow: 1 });
+  });
+
+  test("rules that let go of an object start its grace, and take it back", () => {
+    const narrow = configurationOf([inbound({ scope: [[{ attribute: "level", operator: "ISNOTNULL" }]] })], {
+      retainMs: 86_400_000,
+    });
+    const ann = synchronized({ id: "1", mail: "a@b" }, linked);
+    const present = person({ uid: "1", mail: "a@b" }, { connectors: [{ connector: "hr", id: "01" }] });
+    const decision = decide(narrow, [ann], present);
+    expect(decision).toMatchObject({
+      metaverse: { attributes: present.attributes },
+      due: "2026-01-03T00:00:00.000Z",
+    });
+    const absent = stateAfter(decision, "01")!;
+    expect(absent.absence).toEqual({ kind: "notAllowed", since: "2026-01-02T00:00:00.000Z" });
+    expect(
+      stateAfter(decide(configurationOf([inbound()], { retainMs: 86_400_000 }), [absent], present), "01"),
+    ).toMatchObject({
+      absence: null,
+    });
+    const over = { ...absent, absence: { kind: "notAllowed", since: "2026-01-01T00:00:00.000Z" } } as const;
+    const gone = decide(narrow, [over], present);
+    expect(gone.metaverse).toBeNull();
+    expect(stateAfter(gone, "01")).toMatchObject({ metaverseId: null, disconnector: "filtered" });
+    expect(gone.inbound).toEqual({ connectorFilteredRemoveMv: 1 });
+  });
+
+  test("a connector without retention lets a filtered object go at once; one joined by hand stays", () => {
+    const narrow = configurationOf([inbound({ scope: [[{ attribute: "level", operator: "ISNOTNULL" }]] })]);
+    const ann = synchronized({ id: "1", mail: "a@b" }, linked);
+    const present = person({ uid: "1" }, { connectors: [{ connector: "hr", id: "01" }] });
+    expect(decide(narrow, [ann], present).metaverse).toBeNull();
+    expect(decide(narrow, [{ ...ann, explicitConnector: true }], present).metaverse!.connectors).toHaveLength(
+      1,
+    );
+  });
+
+  test("a tombstone waits for its targets, comes back to life with its person, and goes with the last target", () => {
+    const rules = configurationOf([inbound(), outbound()], {
+      deletionRule: { kind: "anyOf", connectors: ["hr"] },
+    });
+    const ann = synchronized({ id: "1", mail: "a@b" }, linked);
+    const id = provisionedId("ad", "0m", "user");
+    const account = synchronized({ id: "9", mail: "a@b" }, { ...linked, id, connector: "ad" });
+    const present = person(
+      { uid: "1", mail: "a@b" },
+      {
+        connectors: [
+          { connector: "ad", id },
+          { connector: "hr", id: "01" },
+        ],
+      },
+    );
+    const deletion = decide(
+      rules,
+      [{ ...ann, pendingImport: { change: "delete", image: null } }, account],
+      present,
+    );
+    expect(deletion).toMatchObject({
+      metaverse: { deleted: true, connectors: [{ connector: "ad", id }] },
+      inbound: { connectorDeleteRemoveMv: 1 },
+      outbound: { ad: { provisionedDisconnect: 1 } },
+    });
+    expect(stateAfter(deletion, "01")).toBeNull();
+    const doomed = stateAfter(deletion, id)!;
+    expect(doomed).toMatchObject({ pendingExport: { change: "delete" }, metaverseId: "0m" });
+    const tombstone = deletion.metaverse!;
+    expect(decide(rules, [doomed], tombstone, "ad").objects).toEqual([]);
+
+    const revival = decide(rules, [doomed, source({ id: "1", mail: "a@b" }, linking)], tombstone);
+    expect(revival.metaverse).toMatchObject({ deleted: false, attributes: { uid: { value: "1" } } });
+    expect(stateAfter(revival, id)).toMatchObject({ pendingExport: null });
+
+    const confirmed = {
+      ...doomed,
+      pendingExport: null,
+      pendingImport: { change: "delete", image: null },
+    } as const;
+    const end = decide(rules, [confirmed], tombstone, "ad");
+    expect(end.metaverse).toBeNull();
+    expect(stateAfter(end, id)).toBeNull();
+  });
+
+  test("an object whose type has changed is placed anew", () => {
+    const retyped = synchronized(
+      { id: "1" },
+      {
+        ...linked,
+        pendingImport: {
+          change: "deleteAdd",
+          image: { objectType: "contact", dn: "CN=1", attributes: { id: "1" } },
+        },
+      },
+    );
+    const decision = decide(
+      configurationOf([inbound()]),
+      [retyped],
+      person({ uid: "1" }, { connectors: [{ connector: "hr", id: "01" }] }),
+    );
+    expect(decision.inbound).toEqual({ connectorDeleteAddProcessed: 1 });
+    expect(stateAfter(decision, "01")).toMatchObject({
+      objectType: "contact",
+      metaverseId: null,
+      synchronized: null,
+      pendingImport: { change: "add" },
+    });
+  });
+});
+
 describe("properties", () => {
   type Step = { readonly step: string; readonly guest: number; readonly value: number };
   const steps = fc.array(
@@ -300,7 +581,7 @@ describe("properties", () => {
       world.guests.set(id, guest(id, { displayName: `R${value}` }));
     } else if (step === "hand delete" && world.account(id)) world.accounts.delete(world.account(id)!.guid);
     else if (step === "crash") world.crashAfterWrites = value;
-    else if (step === "days") world.passDays(value * 8);
+    else if (step === "days") world.passDays(value * 11);
   }
 
   test("in whatever order profiles run, no guest has two accounts, and two cycles bring the end", () => {

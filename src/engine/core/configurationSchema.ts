@@ -217,3 +217,11 @@ export function keysOf(schema: z.ZodType): readonly string[] {
   walk(z.toJSONSchema(schema, { io: "input" }));
   return [...keys];
 }
+
+/** JSON Schemas by the kind of file, as `scripts/generate-schemas.ts` writes them. */
+export function editorSchemas(): Readonly<Record<string, unknown>> {
+  const files = { connector: connectorFile, rule: ruleFile, cycle: cycleFile, metaverse: metaverseFile };
+  return Object.fromEntries(
+    Object.entries(files).map(([name, schema]) => [name, z.toJSONSchema(schema, { io: "input" })]),
+  );
+}

@@ -171,12 +171,12 @@ function deprovisioned(
   reason: string,
 ): OutboundDecision {
   if (isUnsent(target)) return { kind: "deprovision", object: null, reason };
-  if (how === "delete")
-    return {
-      kind: "deprovision",
-      object: { ...target, pendingExport: { change: "delete", attributes: [], reason } },
-      reason,
-    };
+  if (how === "delete") {
+    // The first cause stands: asked again, nothing changes.
+    const decided = target.pendingExport?.change === "delete" ? target.pendingExport : null;
+    const pendingExport = decided ?? { change: "delete" as const, attributes: [], reason };
+    return { kind: "deprovision", object: { ...target, pendingExport }, reason: pendingExport.reason };
+  }
   const disconnector = how === "explicitDisconnect" ? "explicit" : "normal";
   return { kind: "deprovision", object: disconnected(target, disconnector), reason };
 }

@@ -194,14 +194,25 @@ class Synchronization {
     if (isSyncing && object.pendingImport?.change === "delete")
       return { kind: "deleted", reason: "It is gone in the connected directory." };
     if (absence !== null && dueOf(absence.since, retainMs) <= dateTimeToMs(this.#input.now)) {
-      // The source still offers what only the rules have let go of.
-      if (absence.kind === "notAllowed") return { kind: "filtered" };
+      // The source still offers what only the rules have let go of; they may take it back.
+      if (absence.kind === "notAllowed")
+        return this.#isTakenBack(object) ? this.#staying(object) : { kind: "filtered" };
       return { kind: "deleted", reason: `It has been absent since ${absence.since}; its grace is over.` };
     }
     if (isSyncing && object.pendingImport?.change === "deleteAdd") return { kind: "retyped" };
-    const image = isSyncing ? importedImage(object) : object.synchronized;
-    if (!isSyncing || image === null || object.explicitConnector) return { kind: "stays", image };
-    return this.#scopeFate(object, image, retainMs);
+    const staying = this.#staying(object);
+    if (!isSyncing || staying.image === null || object.explicitConnector) return staying;
+    return this.#scopeFate(object, staying.image, retainMs);
+  }
+
+  #staying(object: ConnectorSpaceObject): { readonly kind: "stays"; readonly image: Image | null } {
+    const isSyncing = object.connector === this.#input.syncing;
+    return { kind: "stays", image: isSyncing ? importedImage(object) : object.synchronized };
+  }
+
+  #isTakenBack(object: ConnectorSpaceObject): boolean {
+    const { image } = this.#staying(object);
+    return image !== null && isInScope(object.connector, image, this.#configuration);
   }
 
   #scopeFate(object: ConnectorSpaceObject, image: Image, retainMs: number | null): Fate {
@@ -395,9 +406,10 @@ class Synchronization {
       this.#now,
     );
     const live: MetaverseObject = { ...metaverse, attributes, deleted: false };
+    // What rules of the past have left pending is taken back where no rule is left.
     const connectors = new Set([
       ...configuration.rules.targets(metaverse.objectType),
-      ...remaining.map((object) => object.connector),
+      ...remaining.filter((object) => object.pendingExport !== null).map((object) => object.connector),
     ]);
     for (const connector of [...connectors].sort()) this.#target(live, connector);
     return { ...live, connectors: this.#connections() };
