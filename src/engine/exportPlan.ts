@@ -139,7 +139,7 @@ export class ExportPlans {
   }
 }
 
-function planItem(
+export function planItem(
   { id, anchor, dn }: ConnectorSpaceObject,
   pending: PendingExport,
   { writeOnly }: Syntaxes,

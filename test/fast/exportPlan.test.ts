@@ -1,0 +1,122 @@
+import { beforeAll, expect, test, vi } from "vitest";
+import { newConnectorSpaceObject } from "../../src/engine/core/model.ts";
+import { syntaxesOf } from "../../src/engine/core/schema.ts";
+import { planItem } from "../../src/engine/exportPlan.ts";
+import { call, engine, run, world } from "../support/apiWorld.ts";
+
+vi.mock("../../src/composition.ts", () => import("../support/apiWorld.ts"));
+
+const plan = async (query = "") => (await call("GET", `/connectors/ADMA/export-plan${query}`)).body;
+const none = { add: 0, adopt: 0, update: 0, rename: 0, enable: 0, disable: 0, delete: 0 };
+
+beforeAll(async () => {
+  expect(await plan()).toMatchObject({ state: "done", counts: none, items: [], expiresAt: null });
+  await run("AADMA", "Full Import (Stage Only)");
+  await run("AADMA", "Full Synchronization");
+});
+
+test("what is pending is shown with values and rules, and nothing is written", async () => {
+  const shown = await plan();
+  expect(shown).toMatchObject({
+    connector: "ADMA",
+    hash: expect.stringMatching(/^[0-9a-f]{64}$/),
+    state: "pending",
+    createdAt: new Date(world.now).toISOString(),
+    expiresAt: new Date(world.now + 24 * 60 * 60 * 1000).toISOString(),
+    counts: { ...none, add: 2 },
+  });
+  expect(shown.items).toHaveLength(2);
+  expect(shown.continuation).toBeUndefined();
+  const ann = shown.items.find(({ dn }: { dn: string }) => dn.startsWith("CN=ann,"));
+  expect(ann).toMatchObject({ anchor: null, change: "add", reason: expect.stringContaining("AD-B2B-OUT") });
+  expect(ann.attributes).toContainEqual({
+    name: "adminDescription",
+    before: null,
+    after: "User_ann",
+    rule: "AD-B2B-OUT",
+  });
+  expect((await plan()).hash).toBe(shown.hash);
+  expect(world.exported).toEqual([]);
+});
+
+test("pages are of one plan", async () => {
+  const first = await plan("?limit=1");
+  const second = await plan(`?limit=1&continuation=${first.continuation}`);
+  expect([...first.items, ...second.items]).toEqual((await plan()).items);
+  expect(second.hash).toBe(first.hash);
+  expect(second.continuation).toBeUndefined();
+  expect(await call("GET", "/connectors/ADMA/export-plan?continuation=abc")).toMatchObject({
+    status: 400,
+    body: { code: "bad-request" },
+  });
+});
+
+test("an export that a limit stopped holds exactly its plan", async () => {
+  const { hash } = await plan();
+  const limits = engine.configuration.connectors.get("ADMA")!.limits.export as { add: object };
+  const before = limits.add;
+  // An empty connector space may be filled without a limit, so the limit needs somebody who is there already.
+  vi.spyOn(engine.connectorSpace, "totals").mockResolvedValue({ connectors: 1 });
+  limits.add = { count: 1, percent: null };
+  await run("ADMA", "Export");
+  limits.add = before;
+  vi.restoreAllMocks();
+  const frozenAt = world.now;
+  world.now += 60_000;
+  expect(await plan()).toMatchObject({
+    hash,
+    state: "held",
+    createdAt: new Date(frozenAt).toISOString(),
+    counts: { add: 2 },
+  });
+});
+
+test("a page of a plan that has been exported meanwhile is refused", async () => {
+  const { continuation } = await plan("?limit=1");
+  await run("ADMA", "Export");
+  expect(world.exported).toHaveLength(2);
+  expect(
+    await call("GET", `/connectors/ADMA/export-plan?limit=1&continuation=${continuation}`),
+  ).toMatchObject({
+    status: 409,
+    body: { code: "plan-not-current" },
+  });
+  expect(await plan()).toMatchObject({ state: "done", counts: none, items: [] });
+});
+
+test("a connector that there is not is a 404 with a suggestion", async () => {
+  expect(await call("GET", "/connectors/ADM/export-plan")).toMatchObject({
+    status: 404,
+    body: { code: "unknown-connector", suggestions: ["ADMA", "AADMA"] },
+  });
+});
+
+test("passwords are never shown, and a rename says where to", () => {
+  const attribute = { name: "unicodePwd", type: "string", multiValued: false, writeOnly: true } as const;
+  const schemas = [{ name: "user", attributes: new Map([["unicodePwd", attribute]]) }];
+  const object = newConnectorSpaceObject({
+    id: "1",
+    connector: "ADMA",
+    objectType: "user",
+    anchor: "g",
+    dn: "CN=a",
+  });
+  const pending = {
+    change: "update",
+    newDn: "CN=b",
+    reason: "because",
+    attributes: [
+      { name: "unicodePwd", after: "a secret", rule: "r" },
+      { name: "info", before: "x", rule: "r" },
+    ],
+  } as const;
+  expect(planItem(object, pending, syntaxesOf(schemas, "user"))).toEqual({
+    id: "1",
+    anchor: "g",
+    dn: "CN=a",
+    newDn: "CN=b",
+    change: "rename",
+    reason: "because",
+    attributes: [{ name: "info", before: "x", after: null, rule: "r" }],
+  });
+});
