@@ -29,6 +29,8 @@ export interface NewAccount {
 export interface ConformanceTarget {
   /** The type of the objects that `fixtures` makes; it has a text attribute `displayName`. */
   readonly objectType: string;
+  /** What a direct look says of an object that `moveOut` has moved: it lives elsewhere, or is gone for the connector. */
+  readonly outOfScope: "movedOutOfScope" | "gone";
   /** A connector as another process would make it, with a cache of its own. The suite closes it. */
   connect(flaw?: Flaw): Connector;
   /** Changes of the directory by other means than the connector. Objects are named by their anchor. */
@@ -239,7 +241,7 @@ export function connectorConformance(
         anchor,
         absence: "outOfScope",
       });
-      expect(await connector.readAbsent([anchor!], context)).toMatchObject([{ kind: "movedOutOfScope" }]);
+      expect(await connector.readAbsent([anchor!], context)).toMatchObject([{ kind: target.outOfScope }]);
       expect((await importAll({ kind: "full" })).entries.has(anchor!)).toBe(false);
     });
 

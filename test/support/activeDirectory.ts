@@ -196,6 +196,7 @@ export async function adTarget({
   let made = 0;
   return {
     objectType: "user",
+    outOfScope: "movedOutOfScope",
     connect: (flaw) =>
       new AdConnector(
         guestDefinition,
