@@ -130,6 +130,17 @@ describe("what an import no longer shows", () => {
       object: { absence: null, pendingImport: { change: "update", image: image() } },
     });
   });
+  test("the grace that a change of the rules has begun goes on when the source lets go too", () => {
+    const since = "2026-01-01T00:00:00.000Z";
+    const letGo = object({ absence: { kind: "notAllowed", since } });
+    expect(decideStaging(letGo, gone, retaining)).toMatchObject({
+      object: { absence: { kind: "softDeleted", since } },
+    });
+    // Whether the rules take it back is for the synchronisation.
+    expect(decideStaging(letGo, there(image({ mail: "c@d" })), retaining)).toMatchObject({
+      object: { absence: { kind: "notAllowed", since } },
+    });
+  });
   test("an unconnected object of such a connector is deleted as ever", () => {
     expect(decideStaging(object({ metaverseId: null }), gone, retaining)).toMatchObject({
       object: { pendingImport: { change: "delete" }, absence: null },

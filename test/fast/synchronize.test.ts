@@ -509,6 +509,31 @@ describe("one decision", () => {
     expect(stateAfter(end, id)).toBeNull();
   });
 
+  test("an account that is let go is not made again in the same breath: it may be the one that is meant", () => {
+    const rules = configurationOf([
+      inbound(),
+      outbound(),
+      inbound({
+        name: "ad-in",
+        connector: "ad",
+        linkType: "join",
+        precedence: 110,
+        flows: [],
+        scope: [[{ attribute: "level", operator: "ISNOTNULL" }]],
+      }),
+    ]);
+    const ann = synchronized({ id: "1", mail: "a@b" }, linked);
+    const id = provisionedId("ad", "0m", "user");
+    const account = synchronized({ id: "9", mail: "a@b" }, { ...linked, id, connector: "ad" });
+    const decision = decide(rules, [ann, account], person({ uid: "1" }), "ad");
+    expect(decision.provisioned).toEqual([]);
+    expect(stateAfter(decision, id)).toMatchObject({
+      anchor: "9",
+      metaverseId: null,
+      disconnector: "filtered",
+    });
+  });
+
   test("an object whose type has changed is placed anew", () => {
     const retyped = synchronized(
       { id: "1" },
