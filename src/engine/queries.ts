@@ -388,7 +388,7 @@ function expectedToJson(expected: NonNullable<ConnectorSpaceObject["unconfirmed"
 }
 
 /** A run as the API shows it: without what only the protocol needs. */
-function publicRun({ currentStep: _, stopRequested, ...run }: Run) {
+function publicRun({ currentStep: _, advancedBy: __, stopRequested, ...run }: Run) {
   return { ...run, ...(stopRequested && run.endedAt === null ? { stopRequested } : {}) };
 }
 

@@ -87,6 +87,49 @@ describe("one message", () => {
     expect((await world.runs.get(id))!.run.status).toBe("success");
   });
 
+  test("to each of sixteen shards is sent once, and duplicates do not multiply", async () => {
+    const world = new RunWorld(false);
+    const shards = [..."0123456789abcdef"];
+    world.work = async ({ shard }) =>
+      shard === "main"
+        ? { kind: "done", status: "success", nextShards: shards }
+        : { kind: "done", status: "success" };
+    const steps = Array.from({ length: 5 }, () => step("AADMA", "fullSync"));
+    await world.protocol.start(cycle(...steps));
+    await world.quiet();
+    expect(world.bus.sent).toHaveLength(5 * 17);
+
+    world.bus.sent.length = 0;
+    await world.protocol.start(cycle(...steps));
+    await world.deliver();
+    const twice = [...world.bus.waiting];
+    world.bus.waiting.push(...twice);
+    await world.quiet();
+    expect(world.bus.sent.length).toBeLessThanOrEqual(2 * 5 * 17);
+  });
+
+  test("that comes twice does not become a second chain of messages", async () => {
+    const world = new RunWorld(false);
+    let release = () => {};
+    world.work = async ({ cursor }) => {
+      if (cursor === null) return { kind: "continue", cursor: "1" };
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      return { kind: "done", status: "success" };
+    };
+    await world.protocol.start(cycle(step("AADMA", "deltaImport")));
+    const { message } = world.bus.waiting[0]!;
+    await world.deliver();
+    const working = world.deliver();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(await world.receive(message)).toBe("done before; its successor is being worked on");
+    release();
+    await working;
+    expect(world.bus.sent).toHaveLength(2);
+    expect(world.bus.waiting).toEqual([]);
+  });
+
   test("that meets a held lease is scheduled for the lease's end, never dropped", async () => {
     const world = new RunWorld();
     let release = () => {};

@@ -4,7 +4,13 @@ import { imageDigest, importedId, shardOf } from "../core/identity.ts";
 import { inboundScope } from "../core/inbound.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import { decideStaging, type StagingOptions } from "../core/staging.ts";
-import { type Connector, type ConnectorContext, ConnectorError, type ImportEntry, type ImportStart } from "../ports/connector.ts";
+import {
+  type Connector,
+  type ConnectorContext,
+  ConnectorError,
+  type ImportEntry,
+  type ImportStart,
+} from "../ports/connector.ts";
 import { StoreError } from "../ports/tables.ts";
 import { anchorHash, type ObjectDigest, type ObjectWrite, type Stored } from "../stores/connectorSpace.ts";
 import type { Counters } from "../stores/fence.ts";

@@ -243,8 +243,10 @@ export class RunProtocol {
     const { checkpoint } = row;
     if (checkpoint.seq > message.seq + 1) return "stale";
     if (checkpoint.seq === message.seq + 1) {
-      // The work is committed, but whoever did it may have died before the successor was sent.
-      if (checkpoint.state === "done") await this.#advance(run.id, message.step);
+      // The work is committed, but whoever did it may have died before the successor was sent. Where the successor is
+      // being worked on it was; sending it once more would make every duplicate a chain of its own.
+      if (checkpoint.state === "done") await this.#advance(run.id, message.step, message.shard, true);
+      else if (checkpoint.leaseOwner !== null) return "done before; its successor is being worked on";
       else
         await this.#send(
           run,
@@ -349,7 +351,7 @@ export class RunProtocol {
         detail: outcome.detail ?? null,
         nextShards: outcome.nextShards ?? null,
       });
-      await this.#advance(run.id, row.key.step);
+      await this.#advance(run.id, row.key.step, row.key.shard, false);
       return `done: ${outcome.status}`;
     } catch (error) {
       return await this.#failed(error, run, lease);
@@ -413,23 +415,33 @@ export class RunProtocol {
     await this.#send(run, step, shard, row.checkpoint.seq, attempt, at);
   }
 
-  /** Called whenever a shard of a step is found done: the second phase, the next step, or the end of the run. */
-  async #advance(runId: string, step: number): Promise<void> {
+  /**
+   * Called whenever a shard of a step is found done: the second phase, the next step, or the end of the run.
+   *
+   * Who moved the state owes the messages that follow, and if it died its own message comes `again`: the first shard's
+   * for the second phase, that of the shard which moved the run for the next step. If every shard's did so, duplicates
+   * would multiply sixteenfold at each step.
+   */
+  async #advance(runId: string, step: number, shard: string, again: boolean): Promise<void> {
     const { runs, checkpoints, clock, handlers } = this.#parts;
     for (;;) {
       const stored = await runs.get(runId);
       if (stored === undefined || stored.run.endedAt !== null) return;
       const { run } = stored;
-      if (run.currentStep === step + 1) return this.#sendUnstarted(run, step + 1);
+      if (run.currentStep === step + 1 && run.advancedBy === shard)
+        return this.#sendUnstarted(run, step + 1, [firstShard]);
       if (run.currentStep !== step) return;
       const rows = await checkpoints.list(runId, step);
       const second =
         rows.find(({ checkpoint }) => checkpoint.nextShards !== null)?.checkpoint.nextShards ?? [];
-      if (second.some((shard) => !rows.some(({ key }) => key.shard === shard))) {
+      if (second.some((one) => !rows.some(({ key }) => key.shard === one))) {
         await checkpoints.createMissing(runId, step, second, clock.now());
-        return this.#sendUnstarted(run, step);
+        return this.#sendUnstarted(run, step, second);
       }
-      if (rows.some(({ checkpoint }) => checkpoint.state !== "done")) return this.#sendUnstarted(run, step);
+      if (rows.some(({ checkpoint }) => checkpoint.state !== "done")) {
+        if (again && shard === firstShard) await this.#sendUnstarted(run, step, second);
+        return;
+      }
 
       const record = run.steps[step]!;
       const idle = rows.every(({ checkpoint }) => checkpoint.cursor === "idle");
@@ -458,20 +470,20 @@ export class RunProtocol {
           status: "in-progress",
           startedAt: new Date(clock.now()).toISOString(),
         };
-        const moved = { ...run, currentStep: step + 1, steps: steps.with(step + 1, next) };
+        const moved = { ...run, currentStep: step + 1, advancedBy: shard, steps: steps.with(step + 1, next) };
         await runs.update(stored, moved);
-        return await this.#sendUnstarted(moved, step + 1);
+        return await this.#sendUnstarted(moved, step + 1, [firstShard]);
       } catch (error) {
         if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
       }
     }
   }
 
-  /** Sends the messages of the shards that nobody has begun; sending one twice is harmless. */
-  async #sendUnstarted(run: Run, step: number): Promise<void> {
+  /** Sends the messages of those of the shards that nobody has begun; sending one twice is harmless. */
+  async #sendUnstarted(run: Run, step: number, shards: readonly string[]): Promise<void> {
     for (const { key, checkpoint } of await this.#parts.checkpoints.list(run.id, step)) {
       const { seq, attempt, notBefore, state, epoch } = checkpoint;
-      if (state === "ready" && seq === 0 && epoch === 0) {
+      if (state === "ready" && seq === 0 && epoch === 0 && shards.includes(key.shard)) {
         await this.#send(run, step, key.shard, seq, attempt, notBefore);
       }
     }
@@ -523,13 +535,13 @@ export class RunProtocol {
       const { run } = stored;
       const rows = await checkpoints.list(runId, run.currentStep);
       if (rows.length > 0 && rows.every(({ checkpoint }) => checkpoint.state === "done")) {
-        await this.#advance(runId, run.currentStep);
+        await this.#advance(runId, run.currentStep, firstShard, true);
         continue;
       }
       if (rows.length === 0 && run.currentStep === 0) {
         // Created, never started.
         await checkpoints.createMissing(runId, 0, [firstShard], clock.now());
-        await this.#sendUnstarted(run, 0);
+        await this.#sendUnstarted(run, 0, [firstShard]);
         continue;
       }
       if (rows.length === 0) {

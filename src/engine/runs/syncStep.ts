@@ -634,7 +634,11 @@ function flatCounters(decision: SyncDecision, syncing: string): Counters {
   );
   // A projected object's values flowed when it was placed, so that others could join it; here nothing is new of it.
   const { disconnectorProjectedNoFlow = 0, ...inbound } = decision.inbound;
-  return addCounters(inbound as Counters, { disconnectorProjectedFlow: disconnectorProjectedNoFlow }, ...outbound);
+  return addCounters(
+    inbound as Counters,
+    { disconnectorProjectedFlow: disconnectorProjectedNoFlow },
+    ...outbound,
+  );
 }
 
 function runErrorOf(error: SyncDecision["errors"][number]["error"]): RunError {

@@ -33,6 +33,8 @@ export interface Run {
   readonly endedAt: string | null;
   /** Index into `steps`. */
   readonly currentStep: number;
+  /** The shard whose message moved the run to the current step, and so owes that step's first message. */
+  readonly advancedBy?: string;
   readonly steps: readonly StepRecord[];
   /** The version of the rule set that every message of this run works with. */
   readonly rulesVersion: string;
