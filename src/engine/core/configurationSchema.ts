@@ -100,6 +100,10 @@ export const ruleFile = z.strictObject({
     .default([])
     .describe("Groups of conditions, tried in order; the first that finds exactly one object joins."),
   flows: z.array(flow),
+  origin: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe("What the export says that the rule was taken over from; nothing reads it but its reader."),
 });
 
 const limit = z.strictObject({

@@ -82,6 +82,14 @@ export function compileRuleTexts(
   return { ...configuration, ...compiledRules(texts, ruleContext(configuration)) };
 }
 
+/** The rules of the texts, read but not checked against anything else. @throws ConfigurationError */
+export function readRuleTexts(texts: readonly ConfigurationFile[]): readonly SyncRule[] {
+  const problems: ConfigurationProblem[] = [];
+  const rules = readRules(texts, problems).map(({ rule }) => rule);
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  return rules;
+}
+
 /** What the directories' schemas show to be wrong: attributes that do not exist, types that do not fit. */
 export function checkAgainstSchemas(configuration: Configuration): readonly ConfigurationProblem[] {
   try {
@@ -326,11 +334,12 @@ function readRules(
   });
 }
 
-function ruleOf({ description, flows, ...rule }: z.output<typeof ruleFile>): SyncRule {
+function ruleOf({ description, flows, origin, ...rule }: z.output<typeof ruleFile>): SyncRule {
   return {
     ...rule,
     scope: rule.scope as SyncRule["scope"],
     ...(description !== undefined && { description }),
+    ...(origin !== undefined && { origin }),
     flows: flows.map(({ source, constant, expression, ownedBits, ...rest }): Flow => {
       const base = { ...rest, ...(ownedBits !== undefined && { ownedBits }) };
       if (source !== undefined) return { ...base, kind: "direct", source };

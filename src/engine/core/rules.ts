@@ -57,6 +57,8 @@ export interface SyncRule {
   /** Tried in order; the first group that finds exactly one object joins. */
   readonly join: readonly JoinGroup[];
   readonly flows: readonly Flow[];
+  /** What the product that the rule was taken over from says beyond this. The engine ignores it. */
+  readonly origin?: Readonly<Record<string, unknown>>;
 }
 
 export type CompiledFlow =
