@@ -1,10 +1,13 @@
 /** The bodies that the API takes. */
 import { z } from "zod";
 
-export const startRunSchema = z.union([
-  z.strictObject({ cycle: z.string().min(1) }),
-  z.strictObject({ connector: z.string().min(1), profile: z.string().min(1) }),
-]);
+export const startRunSchema = z.union(
+  [
+    z.strictObject({ cycle: z.string().min(1) }),
+    z.strictObject({ connector: z.string().min(1), profile: z.string().min(1) }),
+  ],
+  { error: 'Give {"cycle": "delta"}, or {"connector": "AADMA", "profile": "Full Import (Stage Only)"}.' },
+);
 
 export const scheduleChangeSchema = z.strictObject({ suspended: z.boolean() });
 

@@ -283,9 +283,12 @@ export class Queries {
         }),
     );
     if (indexed !== undefined && continuation === undefined) {
-      const found = (await metaverse.findByIndex(indexed.attribute, indexed.value ?? "")).filter(wanted);
-      if (found.length <= limit)
-        return { items: await Promise.all(found.map((one) => this.#metaverseItem(one.object))) };
+      const found = await metaverse.findByIndex(indexed.attribute, indexed.value ?? "", limit);
+      if (found !== undefined) {
+        return {
+          items: await Promise.all(found.filter(wanted).map(({ object }) => this.#metaverseItem(object))),
+        };
+      }
     }
     return this.#scan(limit, continuation, async (shard, size, token) => {
       const page = await metaverse.page(shard, size, token);

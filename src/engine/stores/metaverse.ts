@@ -2,15 +2,7 @@ import pMap from "p-map";
 import { indexHash, shardOf } from "../core/identity.ts";
 import type { MetaverseObject, MetaverseValue } from "../core/model.ts";
 import { attributesToJson, type Value, valueFromJson, valuesOf } from "../core/values.ts";
-import {
-  listRows,
-  type Operation,
-  prefixRange,
-  type Row,
-  rowsOf,
-  StoreError,
-  type Tables,
-} from "../ports/tables.ts";
+import { type Operation, prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
 import type { FencedWriter } from "./fence.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked, decodeText, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
@@ -107,12 +99,29 @@ export class MetaverseStore {
     });
   }
 
-  /** Live objects that have this value in an indexed attribute, ignoring case; the caller verifies exact matches. */
-  async findByIndex(attribute: string, value: Value): Promise<StoredMetaverseObject[]> {
+  /**
+   * Live objects that have this value in an indexed attribute, ignoring case; the caller verifies exact matches.
+   * Undefined when there are more than `max` rows to look at: then a scan is cheaper.
+   */
+  async findByIndex(attribute: string, value: Value): Promise<StoredMetaverseObject[]>;
+  async findByIndex(
+    attribute: string,
+    value: Value,
+    max: number,
+  ): Promise<StoredMetaverseObject[] | undefined>;
+  async findByIndex(
+    attribute: string,
+    value: Value,
+    max = Infinity,
+  ): Promise<StoredMetaverseObject[] | undefined> {
     const key = indexKey(attribute, value);
     const query = { partition: indexPartition(key), ...prefixRange(`${key.row}|`) };
-    const rows = await listRows(this.#tables, tableNames.metaverseIndex, query);
-    const found = await this.getMany(rows.map(({ row }) => row.slice(key.row.length + 1)));
+    const ids: string[] = [];
+    for await (const { row } of rowsOf(this.#tables, tableNames.metaverseIndex, query)) {
+      if (ids.length >= max) return undefined;
+      ids.push(row.slice(key.row.length + 1));
+    }
+    const found = await this.getMany(ids);
     // The index is written before and cleaned after the object, so the object itself has the last word.
     return [...found.values()].filter(
       ({ object }) =>
