@@ -20,14 +20,14 @@ export type Offer = { readonly value: AttributeValue } | "null" | "authoritative
 export class FlowError extends Error {
   readonly code: string;
   readonly rule: string;
-  readonly attribute: string;
+  readonly attribute?: string;
 
-  constructor(code: string, message: string, rule: string, attribute: string) {
+  constructor(code: string, message: string, rule: string, attribute?: string) {
     super(message);
     this.name = "FlowError";
     this.code = code;
     this.rule = rule;
-    this.attribute = attribute;
+    if (attribute !== undefined) this.attribute = attribute;
   }
 }
 

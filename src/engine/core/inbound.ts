@@ -4,7 +4,7 @@ import type { EvaluationContext } from "./expression/expression.ts";
 import { evaluateFlow, own } from "./flow.ts";
 import { projectedId } from "./identity.ts";
 import { type ConnectorSpaceObject, type Image, importedImage, type MetaverseObject } from "./model.ts";
-import type { CompiledRule, MergeType } from "./rules.ts";
+import { anyMetaverseObjectType, type CompiledRule, canLink, type MergeType } from "./rules.ts";
 import { compileScope, type ScopeContext, type ScopeTest } from "./scope.ts";
 import { type AttributeValue, type DateTime, dateTimeFromMs, type Value, valuesOf } from "./values.ts";
 
@@ -13,6 +13,7 @@ export interface JoinLookup {
   readonly rule: string;
   /** The index of the group in the rule. */
   readonly group: number;
+  /** `*`: of any type. */
   readonly metaverseObjectType: string;
   readonly conditions: readonly {
     readonly metaverseAttribute: string;
@@ -28,7 +29,18 @@ export function joinKey(lookup: Pick<JoinLookup, "rule" | "group">): string {
   return `${lookup.group}:${lookup.rule}`;
 }
 
-export type DisconnectorReason = "explicit" | "filtered" | "ambiguous-join" | "no-rule";
+export type DisconnectorReason =
+  | "explicit"
+  | "filtered"
+  | "ambiguous-join"
+  | typeof severalJoinRules
+  | "no-rule";
+
+/** The error of an object in whose scope several rules would join: precedence does not choose between joins (R6). */
+export const severalJoinRules = "several-join-rules-in-scope";
+export function severalJoinRulesMessage(names: string): string {
+  return `Several rules with a join are in scope: ${names}. Make their scopes exclude each other.`;
+}
 
 export type ConnectionDecision =
   | { readonly kind: "stay"; readonly metaverseId: string }
@@ -78,7 +90,8 @@ export function joinLookups(
  *
  *   disconnected by hand ──────► disconnector (explicit)
  *   connected ─────────────────► stays; whether it leaves scope is for `synchronize`
- *   out of scope ──────────────► disconnector (filtered)
+ *   out of scope ──────────────► disconnector (filtered): no rule that could link it takes it
+ *   several rules would join ──► disconnector (several-join-rules-in-scope): an error, whatever they would find
  *   a join group, one match ───► join
  *   only ambiguous matches ────► disconnector (ambiguous-join): never project after an ambiguous match
  *   a projection rule ─────────► projection
@@ -96,11 +109,13 @@ export function decideConnection(
   const image = importedImage(object);
   if (image === null || isFiltered(object.connector, image, configuration))
     return { kind: "disconnector", reason: "filtered" };
-  const rules = rulesInScope(object, image, configuration);
+  const rules = rulesInScope(object, image, configuration).filter(canLink);
   if (rules.length === 0) {
-    const known = configuration.rules.inbound(object.connector, image.objectType).length > 0;
+    const known = configuration.rules.inbound(object.connector, image.objectType).some(canLink);
     return { kind: "disconnector", reason: known ? "filtered" : "no-rule" };
   }
+  const joining = rules.filter(({ join }) => join.length > 0);
+  if (joining.length > 1) return { kind: "disconnector", reason: severalJoinRules, rule: namesOf(joining) };
 
   let ambiguous: string | undefined;
   for (const lookup of joinLookups(object, configuration)) {
@@ -120,6 +135,11 @@ export function decideConnection(
     metaverseObjectType: projection.metaverseObjectType,
     rule: projection.name,
   };
+}
+
+/** As a message lists them. */
+export function namesOf(rules: readonly CompiledRule[]): string {
+  return rules.map(({ name }) => name).join(", ");
 }
 
 /** A rule that provisions does so only if at least one attribute of its join criteria has a value (DEF, R5). */
@@ -163,12 +183,18 @@ export function inboundScope(connector: string, configuration: SyncConfiguration
   return (image) => isInScope(connector, image, configuration);
 }
 
-/** Whether the connector's filter lets the image pass and an inbound rule takes it; true for a pure target. */
+/**
+ * Whether the connector's filter lets the image pass and an inbound rule that can link takes it. Rules that only flow
+ * hold no object (R7, R8). True where no rule links: what is connected there was joined from the other side.
+ */
 export function isInScope(connector: string, image: Image, configuration: SyncConfiguration): boolean {
   if (isFiltered(connector, image, configuration)) return false;
   if (!configuration.rules.hasInbound(connector)) return true;
+  const rules = configuration.rules.inbound(connector, image.objectType);
+  const linking = rules.filter(canLink);
+  if (linking.length === 0) return rules.length > 0;
   const context = imageContext(image, null, connector, configuration);
-  return configuration.rules.inbound(connector, image.objectType).some((rule) => rule.inScope(context));
+  return linking.some((rule) => rule.inScope(context));
 }
 
 const filters = new WeakMap<object, ScopeTest>();
@@ -193,9 +219,26 @@ export function rulesInScope(
   const rules = configuration.rules.inbound(object.connector, image.objectType);
   const context = imageContext(image, object.absence, object.connector, configuration);
   const inScope = rules.filter((rule) => rule.inScope(context));
+  if (object.absence === null) return inScope;
   // When the rules have let go of an object that is still in its grace period, no scope holds for it any more; without
   // values the metaverse object would lose what the grace period is to keep.
-  return inScope.length === 0 && object.absence !== null ? rules : inScope;
+  const isHeld = rules.some(canLink) ? inScope.some(canLink) : inScope.length > 0;
+  return isHeld ? inScope : rules;
+}
+
+/** The rules that would join the object, if they are several: its error, also when it is connected already (R6). */
+export function joinConflict(
+  object: ConnectorSpaceObject,
+  image: Image,
+  configuration: SyncConfiguration,
+): readonly CompiledRule[] | null {
+  const rules = configuration.rules
+    .inbound(object.connector, image.objectType)
+    .filter(({ join }) => join.length > 0);
+  if (rules.length < 2) return null;
+  const context = imageContext(image, object.absence, object.connector, configuration);
+  const inScope = rules.filter((rule) => rule.inScope(context));
+  return inScope.length > 1 ? inScope : null;
 }
 
 /** What one rule offers for one metaverse attribute. */
@@ -237,8 +280,10 @@ export function contributionsOf(
   const types = configuration.metaverse.get(metaverse.objectType)?.attributes;
   const contributions: Contribution[] = [];
   for (const rule of rulesInScope(object, image, configuration)) {
-    if (rule.metaverseObjectType !== metaverse.objectType) continue;
+    const isOfAnyType = rule.metaverseObjectType === anyMetaverseObjectType;
+    if (!isOfAnyType && rule.metaverseObjectType !== metaverse.objectType) continue;
     for (const flow of rule.flows) {
+      if (isOfAnyType && types?.has(flow.target) === false) continue;
       const kept = own(metaverse.attributes, flow.target);
       const isOurs = kept?.connector === object.connector && kept.rule === rule.name;
       const offer =

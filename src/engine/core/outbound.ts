@@ -7,7 +7,7 @@ import type { SyncConfiguration } from "./configuration.ts";
 import type { EvaluationContext } from "./expression/expression.ts";
 import { evaluateFlow, FlowError, own } from "./flow.ts";
 import { provisionedId } from "./identity.ts";
-import { type Clock, parametersOf } from "./inbound.ts";
+import { type Clock, namesOf, parametersOf, severalJoinRules, severalJoinRulesMessage } from "./inbound.ts";
 import {
   type AttributeChange,
   type ConnectorSpaceObject,
@@ -18,7 +18,7 @@ import {
   newConnectorSpaceObject,
   type PendingExport,
 } from "./model.ts";
-import type { CompiledRule, JoinGroup } from "./rules.ts";
+import { anyMetaverseObjectType, type CompiledRule, type JoinGroup } from "./rules.ts";
 import { type Syntaxes, syntaxesOf } from "./schema.ts";
 import {
   type AttributeValue,
@@ -98,6 +98,7 @@ export function decideOutbound(
   );
   if (target === null) {
     if (provision === undefined || !hasJoinValue(provision, metaverse)) return { kind: "none" };
+    assertOneJoins(inScope, provision.connectorObjectType);
     return provisioned(metaverse, provision, inScope, configuration, context);
   }
   const underWay = workUnderWay(target);
@@ -120,8 +121,16 @@ export function decideOutbound(
     const object = { ...target, dn, pendingExport, wantedBits };
     return { kind: "flow", object, held: [], reason: pendingExport?.reason ?? "" };
   }
+  assertOneJoins(inScope, target.objectType);
   const flowing = inScope.filter((rule) => rule.connectorObjectType === target.objectType);
   return updated(target, flowing, configuration, context);
+}
+
+/** Precedence does not choose between joins (R6). @throws FlowError */
+function assertOneJoins(inScope: readonly CompiledRule[], objectType: string): void {
+  const joining = inScope.filter((rule) => rule.connectorObjectType === objectType && rule.join.length > 0);
+  if (joining.length < 2) return;
+  throw new FlowError(severalJoinRules, severalJoinRulesMessage(namesOf(joining)), joining[0]!.name);
 }
 
 /**
@@ -248,7 +257,9 @@ function reverseJoins(
 ): readonly ReverseJoinLookup[] {
   const inbound = configuration.rules
     .inbound(rule.connector, rule.connectorObjectType)
-    .filter((one) => one.metaverseObjectType === metaverse.objectType);
+    .filter(
+      ({ metaverseObjectType: type }) => type === metaverse.objectType || type === anyMetaverseObjectType,
+    );
   const lookups = [...inbound, rule].flatMap((one) =>
     one.join.flatMap((group) => {
       const conditions = reverseConditions(group, metaverse);

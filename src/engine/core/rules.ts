@@ -8,13 +8,24 @@ import { type CompiledExpression, compileExpression } from "./expression/express
 import { closest } from "./expression/problems.ts";
 import { childrenOf, type Expression } from "./expression/syntax.ts";
 import { constantOf } from "./flow.ts";
-import { compileScope, type ScopeGroup, type ScopeTest } from "./scope.ts";
+import { checkTogether } from "./rulesTogether.ts";
+import {
+  compileScope,
+  conditionProblem,
+  parametersIn,
+  type ScopeCondition,
+  type ScopeGroup,
+  type ScopeTest,
+} from "./scope.ts";
 import type { AttributeType, Value } from "./values.ts";
 
 export type Direction = "inbound" | "outbound";
 
 /** `provision` creates what it does not find; `stickyJoin` only links, but keeps the metaverse object alive. */
 export type LinkType = "join" | "stickyJoin" | "provision";
+
+/** An inbound rule that joins objects of whatever type, as foreign security principals are joined. */
+export const anyMetaverseObjectType = "*";
 
 /** `update`: the lowest precedence wins. The merges collect the values of all rules. */
 export type MergeType = "update" | "merge" | "mergeCaseInsensitive";
@@ -47,6 +58,7 @@ export interface SyncRule {
   readonly direction: Direction;
   readonly connector: string;
   readonly connectorObjectType: string;
+  /** `*` in an inbound rule that only joins: of any type. */
   readonly metaverseObjectType: string;
   readonly linkType: LinkType;
   /** The lower number wins. */
@@ -70,6 +82,11 @@ export interface CompiledRule extends Omit<SyncRule, "flows"> {
   readonly inScope: ScopeTest;
 }
 
+/** Whether the rule can connect an object; one that cannot lets values flow where another rule has done so (R8). */
+export function canLink(rule: Pick<SyncRule, "join" | "linkType">): boolean {
+  return rule.join.length > 0 || rule.linkType === "provision";
+}
+
 /** The enabled rules of a set, ready to be asked. Each list is in order of precedence. */
 export interface RuleSet {
   readonly rules: readonly CompiledRule[];
@@ -90,7 +107,7 @@ export interface RuleProblem {
   readonly remedy: string;
   readonly severity: "error" | "warning";
   /** For a problem inside an expression: 1-based, from the start of the expression. */
-  readonly position?: { readonly line: number; readonly column: number };
+  readonly position?: { readonly line: number; readonly column: number; readonly length: number };
 }
 
 /** What rules are checked against. What is left out is not checked: directories' schemas are known only later. */
@@ -175,7 +192,17 @@ class RuleCompiler {
     else if (!types.has(rule.connectorObjectType))
       this.#unknown(["connectorObjectType"], "object type", rule.connectorObjectType, types.keys());
     this.#connector = types?.get(rule.connectorObjectType);
-    this.#metaverse = context.metaverseAttributes.get(rule.metaverseObjectType);
+    const isOfAnyType = rule.metaverseObjectType === anyMetaverseObjectType && rule.direction === "inbound";
+    this.#metaverse = isOfAnyType
+      ? new Map([...context.metaverseAttributes.values()].flatMap((attributes) => [...attributes]))
+      : context.metaverseAttributes.get(rule.metaverseObjectType);
+    if (isOfAnyType && rule.linkType === "provision")
+      this.#error(
+        ["metaverseObjectType"],
+        "misplaced-any-type",
+        "A rule that provisions must say of which type.",
+        `Name one: ${[...context.metaverseAttributes.keys()].join(", ")}.`,
+      );
     if (this.#metaverse === undefined)
       this.#unknown(
         ["metaverseObjectType"],
@@ -189,7 +216,7 @@ class RuleCompiler {
     const rule = this.#rule;
     rule.scope.forEach((group, g) => {
       group.forEach((condition, c) => {
-        this.#source(condition.attribute, ["scope", g, c, "attribute"]);
+        this.#scopeCondition(condition, ["scope", g, c]);
       });
     });
     rule.join.forEach((group, g) => {
@@ -221,6 +248,22 @@ class RuleCompiler {
         "The rule provisions, but no flow says where.",
         'Add a flow with target "dn".',
       );
+  }
+
+  #scopeCondition(condition: ScopeCondition, path: (string | number)[]): void {
+    this.#source(condition.attribute, [...path, "attribute"]);
+    for (const name of parametersIn(condition)) {
+      if (this.#parameters.has(name)) continue;
+      const suggestion = closest(name, this.#parameters);
+      this.#error(
+        [...path, "value"],
+        "unknown-parameter",
+        `There is no parameter ${name}.`,
+        suggestion === undefined ? "Add it in metaverse.yaml." : `Did you mean %${suggestion}%?`,
+      );
+    }
+    const problem = conditionProblem(condition, this.#typeOfSource(condition.attribute)?.type);
+    if (problem !== null) this.#error([...path, problem.at], problem.code, problem.message, problem.remedy);
   }
 
   #joinCondition(condition: JoinCondition, path: (string | number)[]): void {
@@ -270,9 +313,34 @@ class RuleCompiler {
     }
     if (flow.kind === "direct") {
       this.#source(flow.source, [...path, "source"]);
+      const source = this.#typeOfSource(flow.source);
+      if (source != null && target != null) this.#direct(flow, source, target, [...path, "source"]);
       return [flow];
     }
     return this.#expression(flow, target, [...path, "expression"]);
+  }
+
+  #direct(
+    flow: Extract<Flow, { kind: "direct" }>,
+    source: AttributeInfo,
+    target: AttributeInfo,
+    path: (string | number)[],
+  ): void {
+    if (source.multiValued && !target.multiValued)
+      this.#error(
+        path,
+        "target-single-valued",
+        `"${flow.target}" holds one value, and "${flow.source}" may have several.`,
+        `Choose one with an expression: ItemOrNull([${flow.source}], 1).`,
+      );
+    const types = new Set([source.type, target.type]);
+    if (types.size > 1 && !(types.has("string") && types.has("reference")))
+      this.#error(
+        path,
+        "target-type",
+        `"${flow.target}" is of type ${target.type}, and "${flow.source}" of type ${source.type}.`,
+        "Convert the value with an expression.",
+      );
   }
 
   #expression(
@@ -293,11 +361,12 @@ class RuleCompiler {
         message: `In the expression for "${flow.target}": ${problem.message}`,
         remedy: problem.suggestion === undefined ? "" : `Suggestion: ${problem.suggestion}`,
         severity: problem.severity,
-        position: { line: problem.line, column: problem.column },
+        position: { line: problem.line, column: problem.column, length: problem.length },
       });
     if (!result.ok) return [];
     if (attributes === undefined) for (const name of result.expression.attributes) this.#source(name, path);
-    if (calls(result.expression.ast, "Now"))
+    // What is applied once may keep the time at which it was.
+    if (!flow.applyOnce && calls(result.expression.ast, "Now"))
       this.#problems.push({
         rule: this.#rule.name,
         path,
@@ -319,6 +388,12 @@ class RuleCompiler {
       typed.set(name, info);
     }
     return typed;
+  }
+
+  /** Null and undefined: not known. */
+  #typeOfSource(name: string): AttributeInfo | null | undefined {
+    if (this.#rule.direction === "outbound") return this.#metaverse?.get(name);
+    return this.#connector?.get(name) ?? connectorSpaceAttributes.get(name);
   }
 
   #source(name: string, path: (string | number)[]): void {
@@ -385,58 +460,4 @@ class RuleCompiler {
 function calls(node: Expression, name: string): boolean {
   if (node.kind === "call" && node.name.toLowerCase() === name.toLowerCase()) return true;
   return childrenOf(node).some((child) => calls(child, name));
-}
-
-/** What only shows when rules stand side by side. */
-function checkTogether(rules: readonly SyncRule[], problems: RuleProblem[]): void {
-  const names = new Map<string, SyncRule>();
-  for (const rule of rules) {
-    if (names.has(rule.name))
-      problems.push({
-        rule: rule.name,
-        path: ["name"],
-        code: "duplicate-rule",
-        message: `Another rule is called "${rule.name}" too.`,
-        remedy: "Give each rule a name of its own.",
-        severity: "error",
-      });
-    names.set(rule.name, rule);
-  }
-  const first = new Map<string, { rule: SyncRule; flow: Flow }>();
-  const byTarget = new Map<string, { rule: SyncRule; flow: Flow }>();
-  for (const rule of rules.filter(({ enabled }) => enabled)) {
-    rule.flows.forEach((flow, index) => {
-      const place =
-        rule.direction === "inbound"
-          ? ["inbound", rule.metaverseObjectType, flow.target]
-          : ["outbound", rule.connector, rule.connectorObjectType, flow.target];
-      const path = ["flows", index, "target"];
-      const other = first.get(JSON.stringify(place));
-      if (other === undefined) first.set(JSON.stringify(place), { rule, flow });
-      else if (other.flow.mergeType !== flow.mergeType)
-        problems.push({
-          rule: rule.name,
-          path,
-          code: "merge-types-differ",
-          message: `"${flow.target}" is flowed with mergeType ${flow.mergeType} here and ${other.flow.mergeType} in rule ${other.rule.name}.`,
-          remedy: "Use the same mergeType in all rules that flow this attribute.",
-          severity: "error",
-        });
-      const key = JSON.stringify([...place, rule.precedence]);
-      const rival = byTarget.get(key);
-      if (rival !== undefined && flow.mergeType === "update" && rival.flow.applyOnce === flow.applyOnce)
-        problems.push({
-          rule: rule.name,
-          path: rival.rule === rule ? path : ["precedence"],
-          code: "ambiguous-precedence",
-          message:
-            rival.rule === rule
-              ? `"${flow.target}" has two flows in this rule.`
-              : `Precedence ${rule.precedence} is also that of rule ${rival.rule.name}, and both flow "${flow.target}".`,
-          remedy: rival.rule === rule ? "Keep one of them." : "Give the rules different precedences.",
-          severity: "error",
-        });
-      byTarget.set(key, { rule, flow });
-    });
-  }
 }

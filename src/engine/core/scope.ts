@@ -5,6 +5,7 @@
  * attribute (`cloudMastered NOTEQUAL True`), and numbers are compared as numbers (`memberCount LESSTHAN 50000`).
  */
 import {
+  type AttributeType,
   type AttributeValue,
   dateTimeFromMs,
   dateTimeToMs,
@@ -118,8 +119,10 @@ function compileCondition({ attribute, operator, value }: ScopeCondition): Scope
   };
 }
 
+const parameterReference = /%([A-Za-z_][\w.]*)%/g;
+
 function withParameters(text: string, context: ScopeContext): string {
-  return text.replace(/%([A-Za-z_][\w.]*)%/g, (whole, name: string) => {
+  return text.replace(parameterReference, (whole, name: string) => {
     const value = context.parameter?.(name);
     return value === undefined ? whole : textOf(value);
   });
@@ -188,4 +191,103 @@ function textOf(value: Value): string {
   if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
   if (isDateTime(value)) return new Date(dateTimeToMs(value)).toISOString();
   return value.dn;
+}
+
+// ---- checks --------------------------------------------------------------------------------------------------------
+
+const withoutValue: ReadonlySet<ScopeOperator> = new Set(["ISNULL", "ISNOTNULL"]);
+const forBits: ReadonlySet<ScopeOperator> = new Set(["ISBITSET", "ISBITNOTSET"]);
+const forEquality: ReadonlySet<ScopeOperator> = new Set(["EQUAL", "NOTEQUAL", "ISIN", "ISNOTIN"]);
+const orderedTypes: ReadonlySet<AttributeType> = new Set(["string", "integer", "dateTime"]);
+
+function valueTexts({ value = [] }: ScopeCondition): readonly string[] {
+  return typeof value === "string" ? [value] : value;
+}
+
+/** The names of the parameters in the value. */
+export function parametersIn(condition: ScopeCondition): readonly string[] {
+  return valueTexts(condition).flatMap((text) =>
+    [...text.matchAll(parameterReference)].map(([, name]) => name!),
+  );
+}
+
+/**
+ * Why the condition would be the same for every object, whatever its value; null when it makes sense.
+ * @param type undefined: not known, and not judged
+ */
+export function conditionProblem(
+  condition: ScopeCondition,
+  type: AttributeType | undefined,
+): { readonly at: string; readonly code: string; readonly message: string; readonly remedy: string } | null {
+  const { attribute, operator } = condition;
+  if (withoutValue.has(operator)) return null;
+  const texts = valueTexts(condition);
+  if (texts.length === 0)
+    return {
+      at: "operator",
+      code: "scope-value-missing",
+      message: `${operator} compares with a value, and there is none.`,
+      remedy: "Add a value, or use ISNULL or ISNOTNULL.",
+    };
+  const wrongOperator = (what: string) => ({
+    at: "operator",
+    code: "scope-operator-type",
+    message: `${operator} is for ${what}, and "${attribute}" is of type ${type}.`,
+    remedy: "Use another operator.",
+  });
+  if (forBits.has(operator) && type !== undefined && type !== "integer") return wrongOperator("integers");
+  if (operator in ordered && type !== undefined && !orderedTypes.has(type))
+    return wrongOperator("text, numbers and dates");
+  const meant = forBits.has(operator) ? "integer" : type;
+  if (!forBits.has(operator) && !forEquality.has(operator) && !(operator in ordered)) return null;
+  const isList = operator === "ISIN" || operator === "ISNOTIN";
+  const wrong = texts
+    .flatMap((text) => (isList ? text.split(";") : [text]))
+    .find((text) => parameterFree(text) && !isOfType(text, meant));
+  if (wrong === undefined) return null;
+  return {
+    at: "value",
+    code: "scope-value-type",
+    message: `${JSON.stringify(wrong)} is no value of type ${meant}, with which ${operator} compares "${attribute}".`,
+    remedy: expectedText[meant!] ?? "",
+  };
+}
+
+const expectedText: Readonly<Partial<Record<AttributeType, string>>> = {
+  integer: "Write digits, or hexadecimal digits after &H.",
+  boolean: "Write True or False.",
+  dateTime: "Write the date as ISO 8601.",
+};
+
+function parameterFree(text: string): boolean {
+  return text.search(parameterReference) < 0;
+}
+
+function isOfType(text: string, type: AttributeType | undefined): boolean {
+  if (type === "integer") return operandOf(text).integer !== null;
+  if (type === "boolean") return /^(true|false)$/i.test(text.trim());
+  if (type === "dateTime") return !Number.isNaN(Date.parse(text));
+  return true;
+}
+
+/** Whether an object can be in both scopes, as far as their words tell: false only where they contradict each other. */
+export function canBothHold(a: readonly ScopeGroup[], b: readonly ScopeGroup[]): boolean {
+  if (a.length === 0 || b.length === 0) return true;
+  return a.some((one) => b.some((other) => !one.some((x) => other.some((y) => contradict(x, y)))));
+}
+
+function contradict(a: ScopeCondition, b: ScopeCondition): boolean {
+  if (a.attribute !== b.attribute) return false;
+  const [x, y] = [valueKey(a), valueKey(b)];
+  if (negations[a.operator] === b.operator || negations[b.operator] === a.operator) return x === y;
+  // An attribute compared for equality is taken for single-valued.
+  if (a.operator === "EQUAL" && b.operator === "EQUAL") return x !== y;
+  const isPositive = (operator: ScopeOperator) => negations[operator] === undefined;
+  return (
+    (a.operator === "ISNULL" && isPositive(b.operator)) || (b.operator === "ISNULL" && isPositive(a.operator))
+  );
+}
+
+function valueKey(condition: ScopeCondition): string {
+  return valueTexts(condition).join(";").trim().toLowerCase();
 }

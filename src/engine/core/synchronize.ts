@@ -12,7 +12,17 @@ import { isDeepStrictEqual } from "node:util";
 import type { SyncConfiguration } from "./configuration.ts";
 import { FlowError } from "./flow.ts";
 import { projectedId } from "./identity.ts";
-import { asDisconnector, type Contribution, contributionsOf, isInScope, rulesInScope } from "./inbound.ts";
+import {
+  asDisconnector,
+  type Contribution,
+  contributionsOf,
+  isInScope,
+  joinConflict,
+  namesOf,
+  rulesInScope,
+  severalJoinRules,
+  severalJoinRulesMessage,
+} from "./inbound.ts";
 import { decideDeletion, decideRevival, type Link, reduceContributions } from "./metaverse.ts";
 import {
   type ConnectorSpaceObject,
@@ -314,6 +324,17 @@ class Synchronization {
     }
     if (image === null) return;
     const { metaverse } = this.#input;
+    const joining = object.explicitConnector ? null : joinConflict(object, image, this.#configuration);
+    if (joining !== null) {
+      this.#fail(object, {
+        code: severalJoinRules,
+        message: severalJoinRulesMessage(namesOf(joining)),
+        rule: joining[0]!.name,
+      });
+      if (this.#after.get(object.id)?.metaverseId === metaverse.id)
+        this.#contributions.push(...this.#frozen(object));
+      return;
+    }
     try {
       this.#contributions.push(
         ...contributionsOf(object, image, metaverse, this.#configuration, this.#input),

@@ -3,11 +3,14 @@ import type { Configuration } from "../core/configuration.ts";
 import { familyOf, shardOf, shards } from "../core/identity.ts";
 import {
   asDisconnector,
+  type ConnectionDecision,
   contributionsOf,
   decideConnection,
   type JoinLookup,
   joinKey,
   joinLookups,
+  severalJoinRules,
+  severalJoinRulesMessage,
 } from "../core/inbound.ts";
 import { newMetaverseObject, reduceContributions } from "../core/metaverse.ts";
 import { type ConnectorSpaceObject, importedImage, type MetaverseObject } from "../core/model.ts";
@@ -252,8 +255,8 @@ class SyncJob {
       const decision = decideConnection(object, this.#configuration, candidates);
       if (decision.kind === "disconnector") {
         const afterwards = asDisconnector(object, decision.reason);
-        if (decision.reason === "ambiguous-join")
-          errors.push({ object: object.id, error: this.#ambiguous(object, decision.rule, candidates) });
+        const error = this.#placingError(object, decision, candidates);
+        if (error !== null) errors.push({ object: object.id, error });
         const counter = decision.reason === "filtered" ? "disconnectorFiltered" : "disconnectorRemains";
         const counters = afterwards === null ? {} : { [counter]: 1 };
         if (afterwards !== null && sameState(one.object, afterwards))
@@ -351,19 +354,24 @@ class SyncJob {
     return new Map(found);
   }
 
-  #ambiguous(
+  /** Null: being a disconnector is no error. */
+  #placingError(
     object: ConnectorSpaceObject,
-    rule: string | undefined,
+    { reason, rule }: Extract<ConnectionDecision, { kind: "disconnector" }>,
     candidates: ReadonlyMap<string, readonly string[]>,
-  ): RunError {
+  ): RunError | null {
+    if (reason !== "ambiguous-join" && reason !== severalJoinRules) return null;
     const found = [...candidates.values()].find(({ length }) => length > 1) ?? [];
     return {
-      code: "ambiguous-join",
+      code: reason,
       anchor: object.anchor,
       dn: object.dn,
       rule: rule ?? null,
       attribute: null,
-      message: `Join rule matched several metaverse objects: ${found.join(", ")}. Make the rule more specific, or join by hand.`,
+      message:
+        reason === severalJoinRules
+          ? severalJoinRulesMessage(rule ?? "")
+          : `Join rule matched several metaverse objects: ${found.join(", ")}. Make the rule more specific, or join by hand.`,
       firstOccurred: isoTime(this.#nowMs),
       retryCount: 0,
     };

@@ -76,7 +76,8 @@ export function configurationOf(
     readonly filter?: SyncRule["scope"];
   } = {},
 ): SyncConfiguration {
-  const selected = new Map([["user", attributes]]);
+  // As when the app starts: no directory has told its types yet.
+  const selected = new Map([["user", new Map(names.map((name) => [name, null]))]]);
   const compiled = compileRules(rules, {
     connectorAttributes: new Map(["hr", "crm", "ad"].map((name) => [name, selected])),
     metaverseAttributes: new Map([["person", attributes]]),
