@@ -149,12 +149,10 @@ class Life {
     if (this.dead) throw new Crash();
   };
 
-  effect = (): void => {
-    this.alive();
-    if (this.left-- > 0) return;
-    this.dead = true;
-    throw new Crash();
-  };
+  dies(): boolean {
+    this.dead = this.left-- <= 0;
+    return this.dead;
+  }
 }
 
 export interface WorldOptions {
@@ -180,8 +178,12 @@ export class EngineWorld {
     operations: readonly Operation[],
     engine: number,
   ) => Promise<void> | void = () => undefined;
+  /** How many effects each process has that takes over from a dead one. */
+  lifeOfEach = Number.POSITIVE_INFINITY;
   /** Effects of the process that runs now. */
   effects = 0;
+  /** Processes that died. */
+  crashes = 0;
   engine: Engine;
   #life: Life;
   #ids = 0;
@@ -196,7 +198,7 @@ export class EngineWorld {
   }
 
   /** A new process over the same tables; it dies at its n-th effect. */
-  restart(effects = Number.POSITIVE_INFINITY): void {
+  restart(effects = this.lifeOfEach): void {
     this.#life = new Life(effects);
     this.effects = 0;
     this.engine = this.newEngine(this.#life);
@@ -209,7 +211,11 @@ export class EngineWorld {
   newEngine(life = new Life(Number.POSITIVE_INFINITY)): Engine {
     const number = this.#engines++;
     const effect = () => {
-      life.effect();
+      life.alive();
+      if (life.dies()) {
+        this.crashes++;
+        throw new Crash();
+      }
       this.effects++;
     };
     const open = (directory: MemoryDirectory): Connector =>
@@ -285,7 +291,7 @@ export class EngineWorld {
 
   /** Quiet, with the watchdog's help for as long as runs are open. */
   async settle(): Promise<void> {
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 100; round++) {
       await this.quiet();
       if ((await this.engine.runs.openIds()).length === 0) return;
       this.now += 120_000;
@@ -294,14 +300,15 @@ export class EngineWorld {
     throw new Error(`Runs stay open: ${this.said.slice(-6).join("; ")}`);
   }
 
-  /** Does it again in a new process if this one dies of it. */
+  /** Does it again in a new process for as long as the process dies of it. */
   async surviving<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof Crash)) throw error;
-      this.restart();
-      return work();
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof Crash)) throw error;
+        this.restart();
+      }
     }
   }
 
@@ -315,7 +322,7 @@ export class EngineWorld {
 
   /** From its start to its end. A process that dies of starting it may have left it behind, or not. */
   async #run(start: () => Promise<Run>): Promise<Run> {
-    this.now += 1000;
+    this.now += 1000; // runs are ordered by the time of their start
     const before = (await this.engine.runs.page(1)).runs[0]?.id;
     await this.surviving(async () => {
       if (before === (await this.engine.runs.page(1)).runs[0]?.id) await start();

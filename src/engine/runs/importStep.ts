@@ -38,8 +38,10 @@ interface Cursor {
     readonly sourceCount?: number;
     readonly deletionsUnseen?: true;
   } | null;
-  /** In the phase "missing": how many of the missing objects have been dealt with. */
-  readonly dealtWith: number;
+  /** In the phase "missing": ids up to this one have been dealt with; null: the listing has not been judged yet. */
+  readonly missingUpTo: string | null;
+  /** How many objects the listing did not show although they are there. */
+  readonly present: number;
 }
 
 type ObjectEntry = Extract<ImportEntry, { kind: "object" }>;
@@ -82,7 +84,12 @@ export class ImportStep implements StepHandler {
     if (state.scopeHash !== connector.scopeHash) {
       return start(true, "Schema, filter or scope have changed: a full import was made.");
     }
-    return { ...start(false, null), resume: null };
+    return start(false, null);
+  }
+
+  /** Only now: until the step has moved on, a replay still asks what was seen. */
+  async finish(run: { readonly id: string }, step: { readonly number: number }): Promise<void> {
+    await this.#parts.seen.clear({ runId: run.id, step: step.number - 1 });
   }
 
   async counted(
@@ -94,7 +101,8 @@ export class ImportStep implements StepHandler {
 }
 
 function start(full: boolean, detail: string | null): Cursor {
-  return { phase: "pages", full, detail, page: 0, resume: null, errors: 0, complete: null, dealtWith: 0 };
+  const nothingYet = { page: 0, resume: null, errors: 0, complete: null, missingUpTo: null, present: 0 };
+  return { phase: "pages", full, detail, ...nothingYet };
 }
 
 const importKey = (slice: Slice) => ({ runId: slice.run.id, step: slice.step.number - 1 });
@@ -346,23 +354,20 @@ class ImportJob {
   /** After the last page: what is missing, the guards, the watermark. */
   async #missing(cursor: Cursor): Promise<SliceOutcome> {
     const complete = cursor.complete!;
-    let present = 0;
+    let { present } = cursor;
     let statistics: Counters = {};
     if (cursor.full || complete.deletionsUnseen === true) {
       const seen = cursor.full ? await this.#parts.seen.load(importKey(this.#slice)) : await this.#listed();
       const digests = await this.#loadDigests();
       const missing = [...digests.values()].filter(({ anchorHash: hash }) => !seen.has(seenKey(hash!)));
-      if (cursor.full && cursor.dealtWith === 0) {
+      if (cursor.full && cursor.missingUpTo === null) {
         const known = [...digests.values()].filter(({ gone }) => !gone).length;
         const lost = missing.filter(({ gone }) => !gone).length;
         const short = this.#shortListing(known, lost, seen.size, complete.sourceCount);
-        if (short !== null) {
-          await this.#parts.seen.clear(importKey(this.#slice));
-          return { kind: "done", status: "completed-discovery-errors", detail: short };
-        }
+        if (short !== null) return { kind: "done", status: "completed-discovery-errors", detail: short };
       }
-      let dealtWith = 0;
-      for (const chunk of chunked(missing, () => 1, missingBatch)) {
+      const left = missing.filter(({ id }) => id > (cursor.missingUpTo ?? ""));
+      for (const chunk of chunked(left, () => 1, missingBatch)) {
         const stored = await this.#parts.connectorSpace.getMany(
           this.#name,
           chunk.map(({ id }) => id),
@@ -373,8 +378,9 @@ class ImportJob {
             : [{ kind: "absent", anchor: object.anchor, absence: "deleted" }],
         );
         present += await this.#stageAbsent(entries);
-        dealtWith += chunk.length;
-        await this.#slice.save(JSON.stringify({ ...cursor, dealtWith }));
+        const dealtWith = JSON.stringify({ ...cursor, missingUpTo: chunk.at(-1)!.id, present });
+        await this.#slice.save(dealtWith);
+        if (this.#slice.overBudget()) return { kind: "continue", cursor: dealtWith };
       }
       if (cursor.full) statistics = await this.#correction(seen.size);
     }
@@ -385,7 +391,6 @@ class ImportJob {
       watermarkAt: isoTime(this.#parts.clock.now()),
       fullImportAt: cursor.full ? isoTime(this.#parts.clock.now()) : state.fullImportAt,
     }));
-    await this.#parts.seen.clear(importKey(this.#slice));
     const details = [
       cursor.detail,
       present > 0

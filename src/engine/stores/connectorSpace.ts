@@ -133,7 +133,7 @@ export class ConnectorSpaceStore {
     return page.continuation === undefined ? { objects } : { objects, continuation: page.continuation };
   }
 
-  /** Digests of all objects, 1,000 to a request. */
+  /** Digests of all objects in order of id, 1,000 to a request. */
   async *digests(connector: string): AsyncGenerator<ObjectDigest> {
     for (const shard of shards) {
       const partition = partitionOf(connector, shard);

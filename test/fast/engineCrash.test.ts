@@ -1,0 +1,140 @@
+/** Processes that die at any effect (transaction, message, write to a directory), over the real engine. */
+import { describe, expect, test } from "vitest";
+import type { Run } from "../../src/engine/stores/runs.ts";
+import { EngineWorld, guestId, guestOu } from "../support/engineWorld.ts";
+
+const statistics = ({ steps }: Run) => steps.map((step) => step.statistics);
+
+/** What must hold once a run has ended, however it got there. */
+async function expectRight(world: EngineWorld, point: number, wanted = world.wanted()): Promise<void> {
+  const { status, steps } = await world.lastRun();
+  expect({
+    point,
+    status,
+    steps: steps.filter((step) => step.status !== "success"),
+    wrong: world.wrong(wanted),
+    outstanding: await world.outstanding(),
+    twoPersons: [...(await world.persons()).values()].filter(({ length }) => length > 1),
+    open: await world.engine.runs.openIds(),
+  }).toEqual({ point, status: "success", steps: [], wrong: [], outstanding: [], twoPersons: [], open: [] });
+}
+
+async function expectNothingMore(world: EngineWorld, point: number): Promise<void> {
+  const exported = world.accounts.writes.length;
+  await world.cycle("delta");
+  expect([point, ...world.accounts.writes.slice(exported)]).toEqual([point]);
+}
+
+const firstGuests = (world: EngineWorld) => {
+  world.addGuest(1);
+  world.addGuest(2, { externalUserState: "PendingAcceptance" });
+};
+
+test("the initial cycle counts what it did", async () => {
+  const world = new EngineWorld();
+  firstGuests(world);
+  const run = await world.cycle("initial");
+  await expectRight(world, 0);
+  expect(statistics(run)).toEqual([
+    { stageAdd: 2 },
+    { disconnectorProjectedFlow: 2, provisionedAddFlow: 2 },
+    {},
+    {},
+    { exportAdd: 2 },
+    { stageAdd: 2 },
+    { connectorFlow: 2 },
+  ]);
+  expect(statistics(await world.cycle("delta"))).toEqual([{}, {}, {}, {}, {}, {}, {}]);
+});
+
+test("a process that dies at any effect of the initial cycle leaves nothing wrong", async () => {
+  let point = 0;
+  for (let ended = false; !ended; ) {
+    point++;
+    const world = new EngineWorld({ detectsDuplicates: point % 2 === 0 });
+    firstGuests(world);
+    world.restart(point);
+    const run = await world.cycle("initial");
+    ended = world.crashes === 0;
+    await expectRight(world, point);
+    expect([point, run.steps[4]!.statistics]).toEqual([point, { exportAdd: 2 }]);
+    if (point % 5 === 0) await expectNothingMore(world, point);
+  }
+  expect(point).toBeGreaterThan(150);
+}, 20_000);
+
+/** Six guests, then one is renamed, one added, one deleted, one restored, and somebody makes an account by hand. */
+async function history(world: EngineWorld, crashAt: number): Promise<readonly Run[]> {
+  for (let number = 1; number <= 6; number++) {
+    world.addGuest(number, number === 5 ? { accountEnabled: false } : {});
+  }
+  world.guests.remove(guestId(6), "softDeleted");
+  const runs = [await world.cycle("initial")];
+  world.guests.restore(guestId(6));
+  world.guests.change(guestId(1), { displayName: "Renamed Guest" });
+  world.addGuest(7);
+  world.guests.remove(guestId(3), "softDeleted");
+  world.accounts.add(`CN=By Hand,${guestOu}`, { sAMAccountName: "byhand", userAccountControl: 512n });
+  world.restart(crashAt);
+  runs.push(await world.cycle("delta"));
+  world.guests.restore(guestId(3));
+  runs.push(await world.cycle("delta"));
+  return runs;
+}
+
+describe.each([true, false])("a longer history (duplicate detection %s)", (detectsDuplicates) => {
+  const never = Number.POSITIVE_INFINITY;
+
+  test("undisturbed counts what it did", async () => {
+    const world = new EngineWorld({ detectsDuplicates });
+    const [, changed, restored] = await history(world, never);
+    await expectRight(world, 0);
+    expect(statistics(changed!)).toEqual([
+      { stageAdd: 2, stageUpdate: 2 },
+      { connectorFlow: 2, disconnectorProjectedFlow: 2, provisionedAddFlow: 2 },
+      { stageAdd: 1 },
+      { disconnectorRemains: 1 },
+      { exportAdd: 2, exportUpdate: 2 },
+      { stageAdd: 2, stageUpdate: 2 },
+      { connectorFlow: 3, connectorNoFlow: 1 },
+    ]);
+    expect(statistics(restored!)).toEqual([
+      { stageUpdate: 1 },
+      { connectorFlow: 1 },
+      {},
+      {},
+      { exportUpdate: 1 },
+      { stageUpdate: 1 },
+      { connectorFlow: 1 },
+    ]);
+    await expectNothingMore(world, 0);
+  });
+
+  test("with a process that dies anywhere ends the same", async () => {
+    const stride = 11;
+    let point = detectsDuplicates ? 1 : 1 + Math.floor(stride / 2);
+    for (let ended = false; !ended; point += stride) {
+      const world = new EngineWorld({ detectsDuplicates });
+      await history(world, point);
+      ended = world.crashes === 0;
+      await expectRight(world, point);
+      expect(world.accounts.listed()).toHaveLength(8);
+      await expectNothingMore(world, point);
+    }
+    expect(point).toBeGreaterThan(100);
+  }, 20_000);
+
+  test("with processes that all die young ends the same", async () => {
+    for (const life of [25, 40]) {
+      const world = new EngineWorld({ detectsDuplicates });
+      world.lifeOfEach = life;
+      await history(world, life);
+      expect(world.crashes).toBeGreaterThan(3);
+      world.lifeOfEach = never;
+      await world.cycle("delta");
+      await expectRight(world, life);
+      expect(world.accounts.listed()).toHaveLength(8);
+      await expectNothingMore(world, life);
+    }
+  }, 20_000);
+});
