@@ -40,6 +40,8 @@ interface PlacingCursor {
 interface FlowingCursor {
   readonly full: boolean;
   readonly from: string;
+  /** Whether any object has failed so far. */
+  readonly failed: boolean;
 }
 
 const placingBatch = 200;
@@ -385,19 +387,15 @@ class SyncJob {
     else {
       const rulesChanged =
         (await this.#parts.state.get(this.#connector)).synchronizedRules !== this.#slice.run.rulesVersion;
-      cursor = { full: this.#slice.step.type === "fullSync" || rulesChanged, from: "" };
+      cursor = { full: this.#slice.step.type === "fullSync" || rulesChanged, from: "", failed: false };
     }
-    let failed = false;
     for await (const batch of batches(this.#toFlow(cursor), flowingBatch)) {
       const outcome = await this.#flowBatch(batch, cursor.full);
-      failed ||= outcome.failed;
-      cursor = { ...cursor, from: after(batch.at(-1)!.id) };
+      cursor = { ...cursor, from: after(batch.at(-1)!.id), failed: cursor.failed || outcome.failed };
       await this.#slice.save(JSON.stringify(cursor), outcome.statistics);
       if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
-    const { statistics } = this.#slice.lease.checkpoint;
-    failed ||= (statistics.flowFailure ?? 0) > 0;
-    return { kind: "done", status: failed ? "completed-sync-errors" : "success" };
+    return { kind: "done", status: cursor.failed ? "completed-sync-errors" : "success" };
   }
 
   async *#toFlow({
