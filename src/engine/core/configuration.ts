@@ -114,6 +114,10 @@ export interface ConfigurationProblem {
   readonly file: string;
   readonly line: number;
   readonly column: number;
+  /** In UTF-16 units from there; may end on a later line. */
+  readonly length?: number;
+  /** Of a problem of a rule. */
+  readonly code?: string;
   readonly message: string;
   readonly remedy: string;
 }
@@ -133,11 +137,14 @@ export interface SettingsSchema {
 /** All that is wrong with a configuration, one line each: `config/rules/x.yaml:12:5 what is wrong. Remedy.` */
 export class ConfigurationError extends Error {
   readonly problems: readonly ConfigurationProblem[];
+  /** What else is worth a look. */
+  readonly warnings: readonly ConfigurationProblem[];
 
-  constructor(problems: readonly ConfigurationProblem[]) {
+  constructor(problems: readonly ConfigurationProblem[], warnings: readonly ConfigurationProblem[] = []) {
     super(problems.map(describeProblem).join("\n"));
     this.name = "ConfigurationError";
     this.problems = problems;
+    this.warnings = warnings;
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { z } from "zod";
+import type { ObjectTypeSchema } from "../ports/connector.ts";
 import {
   type Configuration,
   ConfigurationError,
@@ -30,6 +31,7 @@ import {
   type RuleSet,
   type SyncRule,
 } from "./rules.ts";
+import { conditionProblem } from "./scope.ts";
 import { resolveSettings, type Settings } from "./settingReferences.ts";
 import type { Value } from "./values.ts";
 import { YamlFile } from "./yamlFile.ts";
@@ -52,12 +54,14 @@ export const defaultLimits: Limits = {
  * @param files those of `connectors/`, `rules/`, `cycles/` and `metaverse.yaml`; the folder in a path says what it is
  * @param settings the app settings
  * @param kinds the schema of the settings of each kind of connector
+ * @param schemaOf the schema of a directory where it is known; the rules are checked against it
  * @throws ConfigurationError with every problem that was found
  */
 export function readConfiguration(
   files: readonly ConfigurationFile[],
   settings: Settings,
   kinds: ReadonlyMap<string, SettingsSchema>,
+  schemaOf: (connector: ConnectorConfiguration) => readonly ObjectTypeSchema[] | undefined = () => undefined,
 ): Configuration {
   const problems: ConfigurationProblem[] = [];
   const ofFolder = (folder: string) => files.filter(({ file }) => file.split("/").at(-2) === folder);
@@ -70,7 +74,13 @@ export function readConfiguration(
     readRules(ruleTexts, problems);
     throw new ConfigurationError(problems);
   }
-  const base = { connectors, metaverse, parameters, cycles, schemas: new Map() };
+  const schemas = new Map(
+    [...connectors].flatMap(([name, connector]) => {
+      const schema = schemaOf(connector);
+      return schema === undefined ? [] : [[name, schema] as const];
+    }),
+  );
+  const base = { connectors, metaverse, parameters, cycles, schemas };
   return { ...base, ...compiledRules(ruleTexts, ruleContext(base)) };
 }
 
@@ -158,6 +168,7 @@ function readConnector(
     return undefined;
   }
   const { onAbsence, objectTypes, runProfiles, limits, filter, ...rest } = parsed;
+  checkFilter(file, filter as ConnectorConfiguration["filter"], objectTypes);
   return {
     ...rest,
     settings: checked.data,
@@ -167,6 +178,28 @@ function readConnector(
     limits: withDefaults(limits),
     runProfiles,
   };
+}
+
+/** A condition on an attribute that is not selected would never hold, and the filter let everything pass. */
+function checkFilter(
+  file: YamlFile,
+  filter: ConnectorConfiguration["filter"],
+  objectTypes: ConnectorConfiguration["objectTypes"],
+): void {
+  const selected = new Set(["dn", ...objectTypes.flatMap(({ attributes }) => attributes)]);
+  filter.forEach((group, g) => {
+    group.forEach((condition, c) => {
+      const { attribute } = condition;
+      if (!selected.has(attribute)) {
+        const suggestion = closest(attribute, selected);
+        const remedy =
+          suggestion === undefined ? "Select it." : `Did you mean "${suggestion}"? Or select it.`;
+        file.report(["filter", g, c, "attribute"], `"${attribute}" is not a selected attribute.`, remedy);
+      }
+      const problem = conditionProblem(condition, undefined);
+      if (problem !== null) file.report(["filter", g, c, problem.at], problem.message, problem.remedy);
+    });
+  });
 }
 
 /** A filter's `%Name%` are parameters of rules, not app settings. */
@@ -370,13 +403,16 @@ function compiledRules(
   );
   // Two rules of one name are told by the later one's place.
   const files = new Map(read.map(({ file, rule }) => [rule.name, file]));
-  const placed = (problem: RuleProblem) =>
-    files.get(problem.rule)!.problem(problem.path, problem.message, problem.remedy, problem.position);
-  if (!compiled.ok)
-    problems.push(...compiled.problems.filter(({ severity }) => severity === "error").map(placed));
+  const placed = (problem: RuleProblem): ConfigurationProblem => ({
+    ...files.get(problem.rule)!.problem(problem.path, problem.message, problem.remedy, problem.position),
+    code: problem.code,
+  });
+  const found = compiled.ok ? compiled.warnings : compiled.problems;
+  problems.push(...found.filter(({ severity }) => severity === "error").map(placed));
+  const warnings = found.filter(({ severity }) => severity === "warning").map(placed);
   if (ruleTexts.length === 0)
     problems.push(missing("config/rules", "There is no rule.", "Add a file such as AAD-B2B-IN.yaml."));
-  if (problems.length > 0 || !compiled.ok) throw new ConfigurationError(problems);
+  if (problems.length > 0 || !compiled.ok) throw new ConfigurationError(problems, warnings);
   return {
     rules: compiled.rules,
     ruleTexts,
@@ -384,7 +420,7 @@ function compiledRules(
       .update(JSON.stringify(ruleTexts.map(({ file, text }) => [file, text])))
       .digest("hex")
       .slice(0, 16),
-    warnings: compiled.warnings.map(placed),
+    warnings,
   };
 }
 

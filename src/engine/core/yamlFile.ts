@@ -2,12 +2,19 @@
  * One YAML file of the configuration, with the places of its values: whatever is found wrong later is told with the
  * line and column where it stands.
  */
-import { isMap, isScalar, LineCounter, type Node, type Pair, parseDocument } from "yaml";
+import { isMap, isScalar, LineCounter, type Node, type Pair, parseDocument, type Scalar } from "yaml";
 import type { z } from "zod";
 import type { ConfigurationFile, ConfigurationProblem } from "./configuration.ts";
 import { closest } from "./expression/problems.ts";
 
 export type Path = readonly (string | number)[];
+
+/** A part of a text value: 1-based, as `Problem` of an expression has it. */
+export interface Within {
+  readonly line: number;
+  readonly column: number;
+  readonly length: number;
+}
 
 export class YamlFile {
   readonly file: string;
@@ -36,22 +43,21 @@ export class YamlFile {
     this.problems.push(this.problem(path, message, remedy));
   }
 
-  problem(path: Path, message: string, remedy: string, within?: { line: number; column: number }) {
+  problem(path: Path, message: string, remedy: string, within?: Within): ConfigurationProblem {
     return { file: this.file, ...this.place(path, within), message, remedy };
   }
 
   /** Where the value stands; for one that is missing, where the thing stands that it is missing from. */
-  place(path: Path, within?: { line: number; column: number }): { line: number; column: number } {
+  place(path: Path, within?: Within): { line: number; column: number; length?: number } {
     const node = this.#node(path);
-    const start = this.#position(node?.range?.[0] ?? 0);
-    if (within === undefined || !isScalar(node)) return start;
-    if (node.type === "BLOCK_LITERAL" || node.type === "BLOCK_FOLDED") {
-      const line = start.line + within.line;
-      const indent = /^ */.exec(this.#text.split("\n")[line - 1] ?? "")![0].length;
-      return { line, column: indent + within.column };
-    }
-    const quote = node.type === "PLAIN" ? 0 : 1;
-    return within.line === 1 ? { line: start.line, column: start.column + quote + within.column - 1 } : start;
+    const start = node?.range?.[0] ?? 0;
+    if (!isScalar(node) || !node.range) return this.#position(start);
+    if (within === undefined || typeof node.value !== "string")
+      return { ...this.#position(start), length: Math.max(1, node.range[1] - start) };
+    const offset = offsetIn(node.value, within);
+    const from = sourceOffset(this.#text, node, node.value, offset);
+    const to = sourceOffset(this.#text, node, node.value, offset + within.length);
+    return { ...this.#position(from), length: Math.max(1, to - from) };
   }
 
   /** Validates the content; what is wrong is in `problems`. */
@@ -112,6 +118,43 @@ export class YamlFile {
     const { line, col } = this.#lines.linePos(offset);
     return { line: Math.max(1, line), column: Math.max(1, col) };
   }
+}
+
+function offsetIn(value: string, { line, column }: Within): number {
+  let start = 0;
+  for (let i = 1; i < line; i++) start = value.indexOf("\n", start) + 1;
+  return start + column - 1;
+}
+
+/** Where a character of a text value stands in the file, whichever way the text is written: quoted, block, folded. */
+function sourceOffset(text: string, node: Scalar, value: string, offset: number): number {
+  let at = node.range![0];
+  const isBlock = node.type === "BLOCK_LITERAL" || node.type === "BLOCK_FOLDED";
+  if (isBlock) at = text.indexOf("\n", at) + 1;
+  else if (node.type !== "PLAIN") at++;
+  const indent = isBlock
+    ? /^(?:[ \t]*\r?\n)*( *)/.exec(text.slice(at))![1]!.length
+    : Number.POSITIVE_INFINITY;
+  const toContent = (position: number) => {
+    let content = position;
+    while (content - position < indent && /[ \t]/.test(text[content] ?? "")) content++;
+    return content;
+  };
+  at = isBlock ? toContent(at) : at;
+  for (let i = 0; i <= offset; i++) {
+    const character = value[i];
+    // Line ends that YAML folds away.
+    while (/[\r\n]/.test(text[at] ?? "") && character !== " " && character !== "\n") {
+      at = text[at] === "\n" ? toContent(at + 1) : at + 1;
+    }
+    if (i === offset) break;
+    if (text[at] === "\r") at++;
+    if (text[at] === "\n") at = toContent(at + 1);
+    else if (node.type === "QUOTE_SINGLE" && character === "'") at += 2;
+    else if (node.type === "QUOTE_DOUBLE" && text[at] === "\\") at += 2;
+    else at++;
+  }
+  return at;
 }
 
 function plainMessage(issue: z.core.$ZodIssue): string {
