@@ -25,7 +25,7 @@ export interface PlanHead {
   readonly endedAt: string | null;
 }
 
-const itemsPerRow = 400; // about 80 characters each, below a property's 32,768
+const itemsPerRow = 300; // at most 93 characters each, below a property's 32,768
 const headRow = (runId: string) => `plan|${runId}`;
 const itemRow = (runId: string, index: number) => `item|${runId}|${String(index).padStart(6, "0")}`;
 

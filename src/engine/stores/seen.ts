@@ -9,9 +9,10 @@ interface ImportKey {
 }
 
 const hashBytes = 16;
+const hashesPerRow = 4000; // a property takes 64 KiB
 const partitionOf = ({ runId, step }: ImportKey) => `${runId}-${step}`;
 
-/** What an import has seen: one row per page with the hashes of its anchors, so that a page may be staged twice. */
+/** What an import has seen: rows of its pages with the hashes of their anchors, so that a page may be staged twice. */
 export class SeenStore {
   readonly #tables: Tables;
 
@@ -19,15 +20,17 @@ export class SeenStore {
     this.#tables = tables;
   }
 
-  /** `anchorHashes`: 22 characters each, as `anchorHash` gives them; at most 4,000. */
+  /** `anchorHashes`: 22 characters each, as `anchorHash` gives them. */
   async add(key: ImportKey, page: number, anchorHashes: readonly string[]): Promise<void> {
-    const bytes = Buffer.concat(
-      anchorHashes.map((hash) => Buffer.from(hash, "base64url").subarray(0, hashBytes)),
-    );
-    const row = `p|${String(page).padStart(8, "0")}`;
-    await this.#tables.transact(tableNames.imports, partitionOf(key), [
-      { kind: "replace", row, properties: { bytes: new Uint8Array(bytes) } },
-    ]);
+    for (const [part, hashes] of chunked(anchorHashes, () => 1, hashesPerRow).entries()) {
+      const bytes = Buffer.concat(
+        hashes.map((hash) => Buffer.from(hash, "base64url").subarray(0, hashBytes)),
+      );
+      const row = `p|${String(page).padStart(8, "0")}|${part}`;
+      await this.#tables.transact(tableNames.imports, partitionOf(key), [
+        { kind: "replace", row, properties: { bytes: new Uint8Array(bytes) } },
+      ]);
+    }
   }
 
   /** All of them, as hex. */

@@ -41,16 +41,27 @@ export function encodeTexts(owner: string, texts: Readonly<Record<string, string
       continue;
     }
     const digest = `${owner}-${createHash("sha256").update(text).digest("base64url").slice(0, 22)}`;
-    const parts = Math.ceil(text.length / partMax);
-    for (let part = 0; part < parts; part++) {
-      const chunk = text.slice(part * partMax, (part + 1) * partMax);
+    const parts = split(text);
+    for (const [part, chunk] of parts.entries()) {
       const row = spillRow(digest, part);
       spillRows.set(row, { kind: "replace", row, properties: { text: chunk } });
     }
-    properties[`${name}_spill`] = `${digest}:${parts}`;
-    spills.push({ digest, parts });
+    properties[`${name}_spill`] = `${digest}:${parts.length}`;
+    spills.push({ digest, parts: parts.length });
   }
   return { properties, spills, spillRows: [...spillRows.values()] };
+}
+
+/** Parts of at most `partMax` UTF-16 units; a character of two units stays whole, half of one is no text. */
+function split(text: string): string[] {
+  const parts: string[] = [];
+  for (let from = 0; from < text.length; ) {
+    let to = Math.min(from + partMax, text.length);
+    if (to < text.length && /[\uD800-\uDBFF]/.test(text.charAt(to - 1))) to--;
+    parts.push(text.slice(from, to));
+    from = to;
+  }
+  return parts;
 }
 
 export function spillsOf(row: Row, names: readonly string[]): Spill[] {

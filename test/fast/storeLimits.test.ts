@@ -1,0 +1,52 @@
+/** Sizes at which Table Storage refuses a row or a property; the tables in memory refuse the same. */
+import { expect, test } from "vitest";
+import { anchorHash } from "../../src/engine/stores/connectorSpace.ts";
+import { MemoryTables } from "../../src/engine/stores/memory/memoryTables.ts";
+import { type PlanItem, PlanStore } from "../../src/engine/stores/plans.ts";
+import { SeenStore, seenKey } from "../../src/engine/stores/seen.ts";
+import { decodeText, encodeTexts } from "../../src/engine/stores/texts.ts";
+
+test("a plan of any length is frozen whole", async () => {
+  const plans = new PlanStore(new MemoryTables());
+  const items = Array.from({ length: 20_001 }, (_, index): PlanItem => {
+    return { id: String(index).padStart(32, "0"), kind: "disable", digest: "d".repeat(22) };
+  });
+  const head = {
+    runId: "8232774399999-000001",
+    hash: "h",
+    state: "running",
+    createdAt: "2026-01-01T00:00:00.000Z",
+    items: items.length,
+    counts: { disable: items.length },
+    exported: {},
+    endedAt: null,
+  } as const;
+  await plans.freeze("ADMA", head, items);
+  expect(await plans.items("ADMA", head.runId)).toEqual(items);
+});
+
+test("the largest page that a directory gives is remembered as seen, and twice is once", async () => {
+  const seen = new SeenStore(new MemoryTables());
+  const key = { runId: "8232774399999-000001", step: 2 };
+  const hashes = Array.from({ length: 5000 }, (_, index) => anchorHash(`guid-${index}`));
+  await seen.add(key, 0, hashes);
+  await seen.add(key, 0, hashes);
+  await seen.add(key, 1, []);
+  expect(await seen.load(key)).toEqual(new Set(hashes.map(seenKey)));
+  await seen.clear(key);
+  expect(await seen.load(key)).toEqual(new Set());
+});
+
+test("a long text is cut into rows between characters, never inside one", async () => {
+  const tables = new MemoryTables();
+  const text = `x${"😀".repeat(40_000)}`;
+  const { properties, spills, spillRows } = encodeTexts("object", { image: text });
+  for (const operation of spillRows) {
+    if (operation.kind !== "replace") throw new Error(operation.kind);
+    expect(String(operation.properties.text).isWellFormed()).toBe(true);
+    await tables.transact("t", "p", [operation]);
+  }
+  expect(spills).toMatchObject([{ parts: spillRows.length }]);
+  const row = { partition: "p", row: "o|object", etag: "", properties };
+  expect(await decodeText(tables, "t", row, "image")).toBe(text);
+});
