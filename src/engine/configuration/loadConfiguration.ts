@@ -19,8 +19,12 @@ export function loadConfiguration(
   settings: Readonly<Record<string, string | undefined>>,
   kinds: ReadonlyMap<string, SettingsSchema>,
 ): Configuration {
-  const files = ["connectors", "rules", "cycles", "."].flatMap((part) => yamlFiles(folder, part));
-  return readConfiguration(files, settings, kinds);
+  return readConfiguration(configurationFiles(folder), settings, kinds);
+}
+
+/** @throws ConfigurationError when the folder cannot be read */
+export function configurationFiles(folder: string): readonly ConfigurationFile[] {
+  return ["connectors", "rules", "cycles", "."].flatMap((part) => yamlFiles(folder, part));
 }
 
 function yamlFiles(folder: string, part: string): ConfigurationFile[] {

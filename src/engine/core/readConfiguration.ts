@@ -25,6 +25,7 @@ import { closest } from "./expression/problems.ts";
 import {
   type AttributeInfo,
   compileRules,
+  expressionProblems,
   type Flow,
   type RuleContext,
   type RuleProblem,
@@ -71,7 +72,8 @@ export function readConfiguration(
   const ruleTexts = [...ofFolder("rules")].sort((a, b) => (a.file < b.file ? -1 : 1));
   // With connectors or metaverse unread, every name in a rule would look wrong.
   if (problems.length > 0) {
-    readRules(ruleTexts, problems);
+    for (const { file, rule } of readRules(ruleTexts, problems))
+      problems.push(...expressionProblems(rule).map((problem) => placed(file, problem)));
     throw new ConfigurationError(problems);
   }
   const schemas = new Map(
@@ -403,13 +405,13 @@ function compiledRules(
   );
   // Two rules of one name are told by the later one's place.
   const files = new Map(read.map(({ file, rule }) => [rule.name, file]));
-  const placed = (problem: RuleProblem): ConfigurationProblem => ({
-    ...files.get(problem.rule)!.problem(problem.path, problem.message, problem.remedy, problem.position),
-    code: problem.code,
-  });
   const found = compiled.ok ? compiled.warnings : compiled.problems;
-  problems.push(...found.filter(({ severity }) => severity === "error").map(placed));
-  const warnings = found.filter(({ severity }) => severity === "warning").map(placed);
+  const ofSeverity = (severity: RuleProblem["severity"]) =>
+    found
+      .filter((problem) => problem.severity === severity)
+      .map((problem) => placed(files.get(problem.rule)!, problem));
+  problems.push(...ofSeverity("error"));
+  const warnings = ofSeverity("warning");
   if (ruleTexts.length === 0)
     problems.push(missing("config/rules", "There is no rule.", "Add a file such as AAD-B2B-IN.yaml."));
   if (problems.length > 0 || !compiled.ok) throw new ConfigurationError(problems, warnings);
@@ -422,6 +424,13 @@ function compiledRules(
       .slice(0, 16),
     warnings,
   };
+}
+
+function placed(
+  file: YamlFile,
+  { path, message, remedy, position, code }: RuleProblem,
+): ConfigurationProblem {
+  return { ...file.problem(path, message, remedy, position), code };
 }
 
 function ruleContext(

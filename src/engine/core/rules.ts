@@ -4,7 +4,7 @@
  * A rule belongs to one connector and one direction. Its scope is an OR of AND-groups, its join groups are tried in
  * order, its flows carry values. What an exported rule of Entra Connect says can be said here, field by field.
  */
-import { type CompiledExpression, compileExpression } from "./expression/expression.ts";
+import { type CompiledExpression, compileExpression, type Problem } from "./expression/expression.ts";
 import { closest } from "./expression/problems.ts";
 import { childrenOf, type Expression } from "./expression/syntax.ts";
 import { constantOf } from "./flow.ts";
@@ -185,6 +185,7 @@ class RuleCompiler {
   constructor(rule: SyncRule, context: RuleContext, problems: RuleProblem[]) {
     this.#rule = rule;
     this.#problems = problems;
+  readonly #entryPoints: ReadonlySet<string> | undefined;
     this.#parameters = context.parameters;
     const types = context.connectorAttributes.get(rule.connector);
     if (types === undefined)
@@ -354,15 +355,7 @@ class RuleCompiler {
       ...(target && flow.target !== "dn" && { target: { name: flow.target, ...target } }),
     });
     for (const problem of result.ok ? result.warnings : result.problems)
-      this.#problems.push({
-        rule: this.#rule.name,
-        path,
-        code: problem.code,
-        message: `In the expression for "${flow.target}": ${problem.message}`,
-        remedy: problem.suggestion === undefined ? "" : `Suggestion: ${problem.suggestion}`,
-        severity: problem.severity,
-        position: { line: problem.line, column: problem.column, length: problem.length },
-      });
+      this.#problems.push(inExpression(this.#rule.name, flow.target, path, problem));
     if (!result.ok) return [];
     if (attributes === undefined) for (const name of result.expression.attributes) this.#source(name, path);
     // What is applied once may keep the time at which it was.
@@ -461,3 +454,32 @@ function calls(node: Expression, name: string): boolean {
   if (node.kind === "call" && node.name.toLowerCase() === name.toLowerCase()) return true;
   return childrenOf(node).some((child) => calls(child, name));
 }
+function inExpression(
+  rule: string,
+  target: string,
+  path: readonly (string | number)[],
+  { code, message, suggestion, severity, line, column, length }: Problem,
+): RuleProblem {
+  return {
+    rule,
+    path,
+    code,
+    message: `In the expression for "${target}": ${message}`,
+    remedy: suggestion === undefined ? "" : `Suggestion: ${suggestion}`,
+    severity,
+    position: { line, column, length },
+  };
+}
+
+/** What is wrong with the rule's expressions whatever attributes there are. */
+export function expressionProblems(rule: SyncRule): readonly RuleProblem[] {
+  return rule.flows.flatMap((flow, index) => {
+    if (flow.kind !== "expression") return [];
+    const result = compileExpression(flow.expression);
+    if (result.ok) return [];
+    return result.problems
+      .filter(({ severity }) => severity === "error")
+      .map((problem) => inExpression(rule.name, flow.target, ["flows", index, "expression"], problem));
+  });
+}
+

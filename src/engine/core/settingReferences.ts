@@ -28,6 +28,16 @@ export function resolveSettings(
   );
 }
 
+/** The settings that must be set, and are not. */
+export function unsetSettings(value: unknown, settings: Settings): readonly string[] {
+  if (typeof value === "string")
+    return [...value.matchAll(reference)].flatMap(([, name, fallback]) =>
+      fallback === undefined && !settings[name!] ? [name!] : [],
+    );
+  if (typeof value !== "object" || value === null) return [];
+  return Object.values(value).flatMap((item) => unsetSettings(item, settings));
+}
+
 function resolveText(text: string, settings: Settings, file: YamlFile, path: Path): string | undefined {
   if (!text.includes("%")) return text;
   const resolved = text.replace(reference, (_whole, name: string, fallback: string | undefined) => {

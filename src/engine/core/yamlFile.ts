@@ -95,12 +95,12 @@ export class YamlFile {
     else this.report(path, `"${name}" is wrong: ${plainMessage(issue)}.`, "");
   }
 
-  #keyPlace(path: Path, key: string): { line: number; column: number } {
+  #keyPlace(path: Path, key: string): { line: number; column: number; length?: number } {
     const map = this.#node(path);
     const pair = isMap(map)
       ? (map.items as Pair<Node, Node>[]).find((item) => isScalar(item.key) && item.key.value === key)
       : undefined;
-    return pair?.key.range ? this.#position(pair.key.range[0]) : this.place(path);
+    return pair?.key.range ? { ...this.#position(pair.key.range[0]), length: key.length } : this.place(path);
   }
 
   #node(path: Path, exact = false): Node | undefined {

@@ -14,7 +14,7 @@ import { ExpressionError, type Problem, ProblemList, positionOf } from "./proble
 import { childrenOf, type Expression, type FlowMarker, type Language } from "./syntax.ts";
 
 export { asFlowValue } from "./evaluate.ts";
-export { ExpressionError, renderProblem } from "./problems.ts";
+export { ExpressionError, renderPlace, renderProblem } from "./problems.ts";
 export type { EvaluationContext, Expression, ExpressionSchema, FlowMarker, FlowTarget, Problem, Result };
 
 export interface CompiledExpression {

@@ -128,15 +128,22 @@ export class ProblemList {
 
 /** The problem with its line and a caret, as a terminal shows it. */
 export function renderProblem(source: string, problem: Problem): string {
-  const line = (source.split("\n")[problem.line - 1] ?? "").replace(/\r$/, "").replaceAll("\t", " ");
-  const width = Math.max(1, Math.min(problem.length, line.length - problem.column + 1));
   const text = [
     `${problem.severity} ${problem.code} at ${problem.line}:${problem.column}: ${problem.message}`,
-    `  ${line}`,
-    `  ${" ".repeat(problem.column - 1)}${"^".repeat(width)}`,
+    ...renderPlace(source, problem),
   ];
   if (problem.suggestion !== undefined) text.push(`  suggestion: ${problem.suggestion}`);
   return text.join("\n");
+}
+
+/** The line of the source, and a caret under the place. */
+export function renderPlace(
+  source: string,
+  { line, column, length }: Pick<Problem, "line" | "column" | "length">,
+): readonly [string, string] {
+  const text = (source.split("\n")[line - 1] ?? "").replace(/\r$/, "").replaceAll("\t", " ");
+  const width = Math.max(1, Math.min(length, text.length - column + 1));
+  return [`  ${text}`, `  ${" ".repeat(column - 1)}${"^".repeat(width)}`];
 }
 
 /** Candidates beyond this many are not compared: a schema has hundreds of names, hostile input could have more. */
