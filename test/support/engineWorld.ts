@@ -289,6 +289,24 @@ export class EngineWorld {
     throw new Error(`Not quiet after ${limit} messages: ${this.said.slice(-6).join("; ")}`);
   }
 
+  /** As `quiet`, with several processes that take messages side by side. */
+  async together(engines: readonly Engine[]): Promise<void> {
+    let busy = 0;
+    await Promise.all(
+      engines.map(async (engine) => {
+        for (;;) {
+          busy++;
+          const outcome = await this.deliver(engine);
+          busy--;
+          if (outcome !== null) this.said.push(outcome);
+          else if (busy > 0) await new Promise(setImmediate);
+          else if (this.bus.waiting.length === 0) return;
+          else this.now = Math.max(this.now, Math.min(...this.bus.waiting.map(({ at }) => at)));
+        }
+      }),
+    );
+  }
+
   /** Quiet, with the watchdog's help for as long as runs are open. */
   async settle(): Promise<void> {
     for (let round = 0; round < 100; round++) {
@@ -407,6 +425,19 @@ export class EngineWorld {
     }
     const work = (await this.tables.rows("metaverse")).filter(({ row }) => row.startsWith("w|"));
     return [...left, ...work.map(({ row }) => `metaverse ${row}`)];
+  }
+
+  /** What the counters of the partitions say that the connector space holds, and what it does hold. */
+  async countedAndHeld(connector: string): Promise<[Record<string, number>, Record<string, number>]> {
+    const { objects = 0, connectors = 0 } = await this.engine.connectorSpace.totals(connector);
+    const held = { objects: 0, connectors: 0 };
+    for (const shard of "0123456789abcdef") {
+      for await (const { object } of this.engine.connectorSpace.range(connector, shard)) {
+        held.objects++;
+        if (object.metaverseId !== null) held.connectors++;
+      }
+    }
+    return [{ objects, connectors }, held];
   }
 
   /** Persons by the guest they stand for; tombstones too. */

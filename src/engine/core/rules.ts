@@ -185,7 +185,6 @@ class RuleCompiler {
   constructor(rule: SyncRule, context: RuleContext, problems: RuleProblem[]) {
     this.#rule = rule;
     this.#problems = problems;
-  readonly #entryPoints: ReadonlySet<string> | undefined;
     this.#parameters = context.parameters;
     const types = context.connectorAttributes.get(rule.connector);
     if (types === undefined)
@@ -450,10 +449,6 @@ class RuleCompiler {
   }
 }
 
-function calls(node: Expression, name: string): boolean {
-  if (node.kind === "call" && node.name.toLowerCase() === name.toLowerCase()) return true;
-  return childrenOf(node).some((child) => calls(child, name));
-}
 function inExpression(
   rule: string,
   target: string,
@@ -483,3 +478,7 @@ export function expressionProblems(rule: SyncRule): readonly RuleProblem[] {
   });
 }
 
+function calls(node: Expression, name: string): boolean {
+  if (node.kind === "call" && node.name.toLowerCase() === name.toLowerCase()) return true;
+  return childrenOf(node).some((child) => calls(child, name));
+}

@@ -199,25 +199,37 @@ export class ExportStep implements StepHandler {
     return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
   }
 
-  async finish(_run: unknown, step: { readonly connector: string }): Promise<void> {
-    await cleanMarkers(this.#parts, step.connector, "export");
+  async finish(
+    _run: unknown,
+    { connector }: { readonly connector: string },
+    isCurrent: () => Promise<boolean>,
+  ): Promise<void> {
+    const { state } = this.#parts;
+    const stored = await state.read(connector);
+    if (!(await isCurrent())) return;
+    const exportShards = await markedShards(this.#parts, connector, "export", stored.state.exportShards);
+    if (exportShards !== stored.state.exportShards)
+      await state.replace(connector, stored, { ...stored.state, exportShards });
   }
 }
 
-/** Takes shards without markers off the dirty map; nobody else may be writing such markers. */
-export async function cleanMarkers(
+/**
+ * Those of the shards that have markers. To take the others off the dirty map: read the state, make sure that the
+ * step is still the current one, look, and replace the state as it was read. Whoever writes such markers afterwards
+ * has changed the state before.
+ */
+export async function markedShards(
   parts: EngineParts,
   connector: string,
   kind: "import" | "export",
-): Promise<void> {
-  const field = kind === "import" ? "importShards" : "exportShards";
-  const dirty = [...(await parts.state.get(connector))[field]];
-  const clean: string[] = [];
-  for (const shard of dirty) {
+  among: string,
+): Promise<string> {
+  let marked = "";
+  for (const shard of among) {
     const first = await parts.connectorSpace.marked(connector, shard, kind).next();
-    if (first.done === true) clean.push(shard);
+    if (first.done !== true) marked += shard;
   }
-  if (clean.length > 0) await parts.state.markClean(connector, field, clean);
+  return marked;
 }
 
 /** All pending exports of a connector as plan items, in the order in which they are sent. */

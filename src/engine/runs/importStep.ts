@@ -18,7 +18,7 @@ import type { RunError } from "../stores/runs.ts";
 import { seenKey } from "../stores/seen.ts";
 import { chunked } from "../stores/texts.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
-import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+import { type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
 
 /**
  * Where an import stands. Pages are staged one by one; what a complete import did not show is looked at afterwards,
@@ -250,7 +250,7 @@ class ImportJob {
   async #write(writes: readonly (ObjectWrite & { readonly counters: Counters })[]): Promise<void> {
     if (writes.length === 0) return;
     const shards = writes.map(({ before, after }) => shardOf((after ?? before!.object).id));
-    await this.#parts.state.markDirty(this.#name, "importShards", shards);
+    await this.#parts.state.markDirty(this.#name, "importShards", shards, stepKey(this.#slice));
     const dues = writes.flatMap(({ due }) => due ?? []).sort();
     if (dues.length > 0) await this.#noteDue(dues[0]!);
     await this.#parts.connectorSpace.write(this.#slice.writer, writes);

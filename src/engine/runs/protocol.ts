@@ -85,8 +85,11 @@ export interface StepHandler {
   work(slice: Slice): Promise<SliceOutcome>;
   /** What the step has counted in its partitions so far. */
   counted(run: Run, step: StepRecord): Promise<Counters>;
-  /** Called when all shards are done, before the run moves on; after a crash it is called again. */
-  finish?(run: Run, step: StepRecord): Promise<void>;
+  /**
+   * Called when all shards are done, before the run moves on; after a crash it is called again, and two may do it at
+   * once. `isCurrent`: whether the run has not moved on yet; what is read before stands for this step then.
+   */
+  finish?(run: Run, step: StepRecord, isCurrent: () => Promise<boolean>): Promise<void>;
 }
 
 /** Somebody asked for the run to be stopped; thrown at a checkpoint. */
@@ -137,6 +140,9 @@ export interface ProtocolParts {
 }
 
 const firstShard = "main";
+
+/** Stands for one step of one run. */
+export const stepKey = ({ run, step }: Pick<Slice, "run" | "step">) => `${run.id}:${step.number}`;
 
 /** After these the next step is run (SEMANTICS H4); after any other status the run ends. */
 const goesOn = new Set([
@@ -446,7 +452,12 @@ export class RunProtocol {
       const record = run.steps[step]!;
       const idle = rows.every(({ checkpoint }) => checkpoint.cursor === "idle");
       const inPartitions = idle ? {} : await handlers[record.type].counted(run, record);
-      if (!idle) await handlers[record.type].finish?.(run, record);
+      if (!idle) {
+        await handlers[record.type].finish?.(run, record, async () => {
+          const now = await runs.get(runId);
+          return now !== undefined && now.run.endedAt === null && now.run.currentStep === step;
+        });
+      }
       const statuses = rows.map(({ checkpoint }) => checkpoint.status ?? "success");
       const status =
         statuses.find((one) => !goesOn.has(one)) ?? statuses.find((one) => one !== "success") ?? "success";
@@ -489,7 +500,7 @@ export class RunProtocol {
     }
   }
 
-  /** Ends a run now, whatever its shards are doing: their next write or save finds it ended. */
+  /** Ends a run now, whatever its shards are doing: their next write finds their lease gone. */
   async #endRun(runId: string, status: string, detail: string): Promise<void> {
     for (;;) {
       const stored = await this.#parts.runs.get(runId);
@@ -497,6 +508,7 @@ export class RunProtocol {
       const { run } = stored;
       const record = run.steps[run.currentStep]!;
       const rows = await this.#parts.checkpoints.list(runId, run.currentStep);
+      for (const row of rows) await this.#revoke(row);
       const counted = await this.#parts.handlers[record.type].counted(run, record);
       const ended: StepRecord = {
         ...record,
@@ -509,6 +521,22 @@ export class RunProtocol {
         return await this.#end(stored, { ...run, steps: run.steps.with(run.currentStep, ended) });
       } catch (error) {
         if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  /** Takes the lease away from whoever is at work, so that nothing of it commits when other runs may begin. */
+  async #revoke(row: StoredCheckpoint): Promise<void> {
+    let found: StoredCheckpoint | undefined = row;
+    while (found !== undefined && found.checkpoint.leaseOwner !== null) {
+      const { checkpoint } = found;
+      try {
+        const revoked = { ...checkpoint, epoch: checkpoint.epoch + 1, leaseOwner: null, leaseUntil: 0 };
+        await this.#parts.checkpoints.update(found, revoked);
+        return;
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+        found = await this.#parts.checkpoints.get(row.key);
       }
     }
   }

@@ -22,9 +22,9 @@ import { addCounters, type Counters } from "../stores/fence.ts";
 import type { IndexedAttributes, MetaverseWrite, StoredMetaverseObject } from "../stores/metaverse.ts";
 import type { RunError } from "../stores/runs.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
-import { cleanMarkers, exportShards } from "./exportStep.ts";
+import { exportShards, markedShards } from "./exportStep.ts";
 import { runError } from "./importStep.ts";
-import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+import { type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
 
 interface PlacingCursor {
   readonly phase: "due" | "place";
@@ -85,14 +85,28 @@ export class SyncStep implements StepHandler {
     return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
   }
 
-  async finish(run: { readonly rulesVersion: string }, step: { readonly connector: string }): Promise<void> {
-    await cleanMarkers(this.#parts, step.connector, "import");
-    const nextDue = await this.#parts.connectorSpace.nextDue(step.connector);
-    await this.#parts.state.update(step.connector, (state) =>
-      state.synchronizedRules === run.rulesVersion && state.nextDue === nextDue
-        ? state
-        : { ...state, synchronizedRules: run.rulesVersion, nextDue },
-    );
+  async finish(
+    { rulesVersion }: { readonly rulesVersion: string },
+    { connector }: { readonly connector: string },
+    isCurrent: () => Promise<boolean>,
+  ): Promise<void> {
+    const { connectorSpace, state } = this.#parts;
+    const stored = await state.read(connector);
+    if (!(await isCurrent())) return;
+    const importShards = await markedShards(this.#parts, connector, "import", stored.state.importShards);
+    const nextDue = await connectorSpace.nextDue(connector);
+    const before = stored.state;
+    if (
+      before.importShards !== importShards ||
+      before.nextDue !== nextDue ||
+      before.synchronizedRules !== rulesVersion
+    )
+      await state.replace(connector, stored, {
+        ...before,
+        importShards,
+        nextDue,
+        synchronizedRules: rulesVersion,
+      });
   }
 }
 
@@ -605,7 +619,7 @@ class SyncJob {
     const changed = [...targets, ...sources].flatMap(({ after: object }) => object ?? []);
     for (const [connector, all] of Map.groupBy(changed, ({ connector: name }) => name)) {
       const dirty = exportShards(all);
-      if (dirty.length > 0) await state.markDirty(connector, "exportShards", dirty);
+      if (dirty.length > 0) await state.markDirty(connector, "exportShards", dirty, stepKey(this.#slice));
     }
     await connectorSpace.write(writer, targets);
     await connectorSpace.write(writer, sources);

@@ -16,8 +16,16 @@ export interface ConnectorState {
   /** Shards that may hold markers of pending imports or exports: a superset, so that an idle step reads one row. */
   readonly importShards: string;
   readonly exportShards: string;
+  /** The run and step that marked shards last: it changes when markers are about to be written by somebody else. */
+  readonly markedBy: string | null;
   /** The earliest due row (ISO 8601), or earlier. */
   readonly nextDue: string | null;
+}
+
+export interface StoredState {
+  readonly state: ConnectorState;
+  /** Undefined when the row does not exist yet. */
+  readonly etag: string | undefined;
 }
 
 const empty: ConnectorState = {
@@ -28,6 +36,7 @@ const empty: ConnectorState = {
   synchronizedRules: null,
   importShards: "",
   exportShards: "",
+  markedBy: null,
   nextDue: null,
 };
 
@@ -42,10 +51,10 @@ export class ConnectorStateStore {
   }
 
   async get(connector: string): Promise<ConnectorState> {
-    return (await this.#read(connector)).state;
+    return (await this.read(connector)).state;
   }
 
-  async #read(connector: string): Promise<{ state: ConnectorState; etag: string | undefined }> {
+  async read(connector: string): Promise<StoredState> {
     const row = await this.#tables.get(tableNames.connectorState, partition, connector);
     if (row === undefined) return { state: empty, etag: undefined };
     const state: Record<string, unknown> = { ...empty };
@@ -60,49 +69,43 @@ export class ConnectorStateStore {
     change: (state: ConnectorState) => ConnectorState,
   ): Promise<ConnectorState> {
     for (;;) {
-      const { state, etag } = await this.#read(connector);
-      const next = change(state);
-      if (next === state) return state;
-      const properties = Object.fromEntries(
-        Object.entries(next).filter(([, value]) => value !== null),
-      ) as Properties;
-      const operation: Operation =
-        etag === undefined
-          ? { kind: "insert", row: connector, properties }
-          : { kind: "replace", row: connector, properties, etag };
-      try {
-        await this.#tables.transact(tableNames.connectorState, partition, [operation]);
-        return next;
-      } catch (error) {
-        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
-      }
+      const stored = await this.read(connector);
+      const next = change(stored.state);
+      if (next === stored.state || (await this.replace(connector, stored, next))) return next;
     }
   }
 
-  /** To be called before markers are written. */
+  /** @returns false when the state has changed since it was read: nothing was written. */
+  async replace(connector: string, { etag }: StoredState, next: ConnectorState): Promise<boolean> {
+    const properties = Object.fromEntries(
+      Object.entries(next).filter(([, value]) => value !== null),
+    ) as Properties;
+    const operation: Operation =
+      etag === undefined
+        ? { kind: "insert", row: connector, properties }
+        : { kind: "replace", row: connector, properties, etag };
+    try {
+      await this.#tables.transact(tableNames.connectorState, partition, [operation]);
+      return true;
+    } catch (error) {
+      if (error instanceof StoreError && error.kind === "conflict") return false;
+      throw error;
+    }
+  }
+
+  /** To be called before markers are written. `by`: the run and step. */
   async markDirty(
     connector: string,
     kind: "importShards" | "exportShards",
     shards: Iterable<string>,
+    by: string,
   ): Promise<void> {
     const wanted = [...new Set(shards)];
     await this.update(connector, (state) => {
       const missing = wanted.filter((shard) => !state[kind].includes(shard));
-      return missing.length === 0
+      return missing.length === 0 && state.markedBy === by
         ? state
-        : { ...state, [kind]: [...state[kind], ...missing].sort().join("") };
-    });
-  }
-
-  /** To be called when nobody can be writing such markers and these shards have been found without any. */
-  async markClean(
-    connector: string,
-    kind: "importShards" | "exportShards",
-    shards: readonly string[],
-  ): Promise<void> {
-    await this.update(connector, (state) => {
-      const left = [...state[kind]].filter((shard) => !shards.includes(shard)).join("");
-      return left === state[kind] ? state : { ...state, [kind]: left };
+        : { ...state, [kind]: [...state[kind], ...missing].sort().join(""), markedBy: by };
     });
   }
 }
