@@ -49,6 +49,7 @@ type AbsentEntry = Extract<ImportEntry, { kind: "absent" }>;
 
 const missingBatch = 100;
 const writesAtOnce = 200;
+const digestsWorthwhile = 100;
 const conflictRetries = 5;
 
 /** Full and delta imports: source → connector space. Never touches the metaverse. */
@@ -61,7 +62,7 @@ export class ImportStep implements StepHandler {
 
   async work(slice: Slice): Promise<SliceOutcome> {
     const connector = await this.#parts.connector(slice.step.connector);
-    const configuration = await this.#parts.configuration(slice.run.rulesVersion);
+    const configuration = await this.#parts.configuration(slice.run.rulesVersion, slice.step.connector);
     const job = new ImportJob(this.#parts, slice, connector, configuration);
     const cursor =
       slice.cursor === null ? await this.#begin(slice, connector) : (JSON.parse(slice.cursor) as Cursor);
@@ -197,6 +198,8 @@ class ImportJob {
       else byAnchor.set(entry.anchor, entry);
     }
     await this.#reportDiscoveryErrors(failed);
+    // Two or three requests find one object; one request reads a thousand digests.
+    if (byAnchor.size > digestsWorthwhile) await this.#loadDigests();
     const present = [...byAnchor.values()].filter((entry) => entry.kind === "object");
     // In a full import what is gone is found by not having been seen, after the guards have judged the listing.
     const absent = cursor.full ? [] : [...byAnchor.values()].filter((entry) => entry.kind === "absent");
@@ -212,9 +215,18 @@ class ImportJob {
       return known === undefined || known.digest !== imageDigest(entry.image);
     });
     let unchanged = present.length - changed.length;
-    for (const chunk of chunked(changed, () => 1, writesAtOnce)) unchanged += await this.#stage(chunk);
+    for (const chunk of chunked(changed, () => 1, writesAtOnce)) {
+      unchanged += await this.#stage(chunk);
+      // Should a later page show the object as it was before, that is a change again.
+      for (const { anchor } of chunk) this.#looked(anchorHash(anchor));
+    }
     for (const chunk of chunked(absent, () => 1, missingBatch)) await this.#stageAbsent(chunk);
     return unchanged === 0 ? {} : { stageNoChange: unchanged };
+  }
+
+  #looked(hash: string): void {
+    const known = this.#digests?.get(hash);
+    if (known !== undefined) this.#digests?.set(hash, { ...known, digest: "" });
   }
 
   /** @returns how many of them had not changed after all. */
