@@ -105,6 +105,8 @@ function compileBinary(node: BinaryOperation, scope: Scope): Branch {
         const type = typeof literal;
         return (frame) => {
           const a = left(frame);
+          // Absent attributes are what most conditions meet.
+          if (a === null) return false;
           return typeof a === type && isPlain(a) ? a === literal : general(frame, a, literal);
         };
       }
@@ -188,6 +190,8 @@ function compileFunction(node: Call, definition: FunctionDefinition, scope: Scop
   const shortcuts = args.map((_, i) => shortcut(parameters[i]!, node.arguments[i]!));
   const [a, b, c] = args as [Branch, Branch, Branch];
   const [first, second, third] = shortcuts as [Shortcut, Shortcut, Shortcut];
+  /** What NULL as the first argument gives, whatever the others are; undefined when it must be looked at. */
+  const ofNull = nullShortcut(definition);
   switch (args.length) {
     case 1:
       if (parameters[0]!.takes === "raw") {
@@ -198,6 +202,7 @@ function compileFunction(node: Call, definition: FunctionDefinition, scope: Scop
       }
       return (frame) => {
         const x = a(frame);
+        if (x === null && ofNull !== undefined) return ofNull;
         if (!fits(x, first.accepts)) return general(frame, [x]);
         frame.at = span;
         return charged(frame, evaluate(x));
@@ -207,6 +212,7 @@ function compileFunction(node: Call, definition: FunctionDefinition, scope: Scop
       if (constant !== undefined) {
         return (frame) => {
           const x = a(frame);
+          if (x === null && ofNull !== undefined) return ofNull;
           if (!fits(x, first.accepts)) return general(frame, [x, b(frame)]);
           frame.at = span;
           return charged(frame, evaluate(first.counts ? Number(x) : x, constant));
@@ -245,6 +251,12 @@ function compileFunction(node: Call, definition: FunctionDefinition, scope: Scop
           args.map((argument) => argument(frame)),
         );
   }
+}
+
+function nullShortcut({ parameters, ofNull }: FunctionDefinition): Datum | undefined {
+  const [first] = parameters;
+  const decides = first?.takes === "one" && !first.optional && (first.accepts & types.nothing) === 0;
+  return decides && ofNull !== "fails" ? ofNull : undefined;
 }
 
 interface Shortcut {
