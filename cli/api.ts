@@ -16,6 +16,9 @@ export interface Step {
   /** Why the step is as it is: why a delta import was full, which system does not answer. */
   readonly detail?: string | null;
   readonly errors?: readonly ObjectError[];
+  /** Why a step in progress got no further; it tries again at `retryAt` (ISO 8601). */
+  readonly lastError?: string;
+  readonly retryAt?: string;
 }
 
 /** What went wrong with one object. */

@@ -72,12 +72,20 @@ export async function followRun(api: Api, runId: string, options: FollowOptions)
 
 /** `[2/9] AADMA Full Synchronization  success  1.4 s  disconnectorProjectedFlow 40` */
 export function describeStep(run: Run, step: Step): string {
-  const last = step.endedAt ? undefined : (step.detail ?? step.errors?.at(-1)?.message);
   return [
     `[${step.number}/${run.steps.length}] ${step.connector} ${step.profile}`,
     colorStatus(step.status),
-    ...(step.endedAt ? [duration(step.startedAt, step.endedAt)] : []),
-    ...[counters(step).join(", ") || last].filter((part) => part !== undefined && part !== ""),
-    ...(counters(step).length > 0 && last ? [last] : []),
-  ].join("  ");
+    step.endedAt ? duration(step.startedAt, step.endedAt) : "",
+    counters(step).join(", "),
+    step.endedAt ? "" : whatHolds(step),
+  ]
+    .filter((part) => part !== "")
+    .join("  ");
+}
+
+/** Why a step in progress gets no further, or does something other than usual. */
+function whatHolds({ lastError, retryAt, detail, errors }: Step): string {
+  if (lastError === undefined) return detail ?? errors?.at(-1)?.message ?? "";
+  const waits = retryAt !== undefined && Date.parse(retryAt) > Date.now();
+  return waits ? `${lastError} Tried again at ${new Date(retryAt).toLocaleTimeString("en-GB")}.` : lastError;
 }

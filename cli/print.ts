@@ -55,10 +55,41 @@ export function describeError(error: ObjectError): string {
   );
 }
 
+/** Counters as MIM lists them: staging, inbound, outbound, export. */
+const counterOrder = [
+  ...[
+    "stageNoChange",
+    "stageAdd",
+    "stageUpdate",
+    "stageRename",
+    "stageDelete",
+    "stageDeleteAdd",
+    "stageFailure",
+  ],
+  ...[
+    "disconnectorFiltered",
+    "disconnectorJoinedNoFlow",
+    "disconnectorJoinedFlow",
+    "disconnectorJoinedRemoveMv",
+  ],
+  ...["disconnectorProjectedNoFlow", "disconnectorProjectedFlow", "disconnectorProjectedRemoveMv"],
+  ...["disconnectorRemains", "connectorFilteredRemoveMv", "connectorFilteredLeaveMv", "connectorFlow"],
+  ...["connectorFlowRemoveMv", "connectorNoFlow", "connectorDeleteRemoveMv", "connectorDeleteLeaveMv"],
+  ...["connectorDeleteAddProcessed", "flowFailure"],
+  ...["provisionedAddFlow", "provisionedAddNoFlow", "provisionedDeleteAddFlow", "provisionedDeleteAddNoFlow"],
+  ...["provisionedDisconnect", "provisionedRenameFlow", "provisionedRenameNoFlow"],
+  ...["exportAdd", "exportUpdate", "exportRename", "exportDelete", "exportDeleteAdd", "exportFailure"],
+];
+
 /** The counters that are not zero, as `stageAdd 40`. */
 export function counters(step: Step): string[] {
+  const place = (name: string) => {
+    const index = counterOrder.indexOf(name);
+    return index < 0 ? counterOrder.length : index;
+  };
   return Object.entries(step.statistics ?? {})
     .filter(([, count]) => count !== 0)
+    .sort(([a], [b]) => place(a) - place(b))
     .map(([name, count]) => `${name} ${count.toLocaleString("en-US")}`);
 }
 

@@ -14,7 +14,7 @@ import { describeRun } from "../cli/print.ts";
 import { AppStartError } from "./host/settings.ts";
 import { Platform, PlatformError } from "./platform.ts";
 import { StateInUseError } from "./stateFolder.ts";
-import { verifyAccounts } from "./verify.ts";
+import { type Verification, verifyAccounts } from "./verify.ts";
 
 interface Options {
   readonly once?: boolean;
@@ -89,7 +89,7 @@ try {
   const expected =
     error instanceof PlatformError || error instanceof StateInUseError || error instanceof AppStartError;
   console.error(colors.red(expected ? error.message : ((error as Error).stack ?? String(error))));
-  process.exitCode = error instanceof PlatformError ? error.exitCode : 1;
+  process.exitCode = error instanceof PlatformError ? error.exitCode : error instanceof AppStartError ? 2 : 1;
 }
 // What a stopped platform leaves open (an idle connection to its API) is no reason to stay.
 process.exit();
@@ -172,18 +172,28 @@ function follow(api: Api, runId: string): Promise<Run> {
 }
 
 async function verify(platform: Platform, run: Run | undefined): Promise<number> {
-  const { guests, right, problems } = await verifyAccounts(platform.settings);
+  const notDone = (what: string) => {
+    console.log(colors.red(what));
+    console.log(`What each process said is in ${shortPath(join(resolve(options.state), "logs"))}.`);
+    return 1;
+  };
+  // The step has said why; peers that it could not read cannot be read for a proof either.
+  if (run === undefined || /^(stopped|no-start)/.test(run.status)) {
+    return notDone(`Nothing to verify: the run ended ${run?.status}.`);
+  }
+  let found: Verification;
+  try {
+    found = await verifyAccounts(platform.settings);
+  } catch (error) {
+    return notDone(`The accounts cannot be verified: ${(error as Error).message}`);
+  }
+  const { guests, right, problems } = found;
   for (const problem of problems.slice(0, problemsShownMax)) console.log(colors.red(problem));
   if (problems.length > problemsShownMax) console.log(`… and ${problems.length - problemsShownMax} more.`);
   const all = `${right} of ${guests} guests have the right account in ${platform.settings.GUEST_OU}`;
-  const ended = run !== undefined && !/^(stopped|no-start)/.test(run.status);
-  if (right === guests && ended) {
-    console.log(colors.green(`Verified by reading the directory: ${all}.`));
-    return 0;
-  }
-  console.log(colors.red(`Not as it should be: ${all}${ended ? "" : `; the run ended ${run?.status}`}.`));
-  console.log(`What each process said is in ${shortPath(join(resolve(options.state), "logs"))}.`);
-  return 1;
+  if (right < guests) return notDone(`Not as it should be: ${all}.`);
+  console.log(colors.green(`Verified by reading the directory: ${all}.`));
+  return 0;
 }
 
 function hints(platform: Platform): string {

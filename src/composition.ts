@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { DefaultAzureCredential } from "@azure/identity";
-import { connectorKinds, openConnector } from "./connectors.ts";
+import { connectorKinds, openConnectors } from "./connectors.ts";
 import { ServiceBus } from "./engine/bus/serviceBus.ts";
 import { loadConfiguration } from "./engine/configuration/loadConfiguration.ts";
 import { Engine } from "./engine/engine.ts";
@@ -14,6 +14,8 @@ import { readSettings } from "./settings.ts";
 export const settings = readSettings(process.env);
 
 const configuration = loadConfiguration(settings.configFolder, process.env, connectorKinds);
+
+const connectors = openConnectors(configuration);
 
 const clientId = process.env.AZURE_CLIENT_ID;
 const credential = new DefaultAzureCredential(
@@ -42,7 +44,7 @@ export const engine = new Engine({
       .toString("hex")
       .slice(0, digits),
   configuration,
-  openConnector,
+  openConnector: ({ name }) => connectors.get(name)!,
   stagingMode: () => (process.env.STAGING_MODE ?? "false").toLowerCase() === "true",
   timings: settings.timings,
   log: (message) => console.log(message),

@@ -3,8 +3,14 @@ import { AdConnector } from "./engine/connectors/ad/adConnector.ts";
 import { type AdSettings, adSettingsSchema } from "./engine/connectors/ad/settings.ts";
 import { GraphConnector } from "./engine/connectors/graph/connector.ts";
 import { type GraphSettings, graphSettingsSchema } from "./engine/connectors/graph/settings.ts";
-import type { ConnectorConfiguration, SettingsSchema } from "./engine/core/configuration.ts";
-import type { Connector } from "./engine/ports/connector.ts";
+import {
+  type Configuration,
+  ConfigurationError,
+  type ConfigurationProblem,
+  type ConnectorConfiguration,
+  type SettingsSchema,
+} from "./engine/core/configuration.ts";
+import { type Connector, ConnectorError } from "./engine/ports/connector.ts";
 
 export const connectorKinds: ReadonlyMap<string, SettingsSchema> = new Map<string, SettingsSchema>([
   ["graph", graphSettingsSchema],
@@ -21,4 +27,25 @@ export function openConnector(definition: ConnectorConfiguration): Connector {
     default:
       throw new Error(`Connector ${definition.name}: there is no kind ${definition.kind}.`);
   }
+}
+
+/**
+ * All connectors, by name. Opening asks nothing of a directory, but finds what cannot work: certificates that are
+ * none, a filter that Graph does not know.
+ * @throws ConfigurationError
+ */
+export function openConnectors(configuration: Configuration): ReadonlyMap<string, Connector> {
+  const connectors = new Map<string, Connector>();
+  const problems: ConfigurationProblem[] = [];
+  for (const definition of configuration.connectors.values()) {
+    try {
+      connectors.set(definition.name, openConnector(definition));
+    } catch (error) {
+      if (!(error instanceof ConnectorError)) throw error;
+      const { message } = error;
+      problems.push({ file: `connector ${definition.name}`, line: 0, column: 0, message, remedy: "" });
+    }
+  }
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  return connectors;
 }

@@ -16,11 +16,25 @@ export interface Settings {
 
 const unresolvedReference = "@Microsoft.KeyVault(";
 
-/** @throws ConfigurationError naming every setting that is wrong, and what to do */
+/**
+ * @param environment the app settings. Besides those of DESIGN section 10: `IMPORT_QUEUE`, `SYNC_QUEUE`,
+ *   `EXPORT_QUEUE` (names of the queues), `WATCHDOG_SCHEDULE` (NCRONTAB), `RUN_LEASE_SECONDS` and
+ *   `RUN_TIME_BUDGET_SECONDS` (of one function's work), and `RUN_RETRY_SECONDS` ("15,45": the waits before work is
+ *   tried again that a directory, or the tables, did not answer; after the last one the step ends)
+ * @throws ConfigurationError naming every setting that is wrong, and what to do
+ */
 export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
   const problems: ConfigurationProblem[] = [];
-  const wrong = (name: string, message: string, remedy: string) =>
-    problems.push({ file: `app setting ${name}`, line: 0, column: 0, message, remedy });
+  const wrong = (setting: string, what: string, remedy: string) =>
+    problems.push({
+      file: "app settings",
+      line: 0,
+      column: 0,
+      message: `${setting} ${what}.`,
+      remedy,
+      setting,
+    });
+  const isGiven = (name: string): boolean => (environment[name] ?? "").trim() !== "";
   const text = (name: string): string | undefined => {
     const value = environment[name]?.trim();
     if (value === undefined || value === "") return undefined;
@@ -28,7 +42,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       wrong(
         name,
         "is a Key Vault reference that was not resolved",
-        "Check that the app's identity may read the secret.",
+        "Give the app's managed identity the role Key Vault Secrets User on the vault, and check the secret's name.",
       );
       return undefined;
     }
@@ -46,13 +60,26 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     );
     return fallback;
   };
+  const listOfSeconds = (name: string, fallback: readonly number[]): readonly number[] => {
+    const value = text(name);
+    if (value === undefined) return fallback;
+    const numbers = value.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+    if (numbers.every((number) => Number.isFinite(number) && number >= 0))
+      return numbers.map((number) => number * 1000);
+    wrong(
+      name,
+      `is ${JSON.stringify(value)}, not a list of seconds`,
+      'Give numbers with commas between them, as in "15,45", or leave it out.',
+    );
+    return fallback;
+  };
   const schedule = (name: string, fallback: string): string => {
     const value = text(name) ?? fallback;
-    if (value.split(/\s+/).length !== 6) {
+    if (!isNcrontab(value)) {
       wrong(
         name,
         `is ${JSON.stringify(value)}, not an NCRONTAB expression`,
-        'It has six fields, as in "0 */30 * * * *".',
+        'It has six fields, second minute hour day month day-of-week: "0 */30 * * * *" is every half hour.',
       );
     }
     return value;
@@ -60,29 +87,37 @@ export function readSettings(environment: Readonly<Record<string, string | undef
 
   const storage = text("Storage");
   const serviceUri = text("Storage__tableServiceUri");
-  if (storage === undefined && serviceUri === undefined) {
+  if (!isGiven("Storage") && !isGiven("Storage__tableServiceUri")) {
     wrong(
       "Storage",
       "is missing",
       "Give a connection string, or Storage__tableServiceUri for a managed identity.",
     );
-  } else if (storage !== undefined && !/(AccountName|TableEndpoint|UseDevelopmentStorage)=/i.test(storage)) {
-    wrong("Storage", "is not a connection string", "Copy it from the storage account's access keys.");
+  } else if (storage !== undefined && !isStorageConnection(connectionParts(storage))) {
+    wrong(
+      "Storage",
+      "is not a whole connection string",
+      "Copy it from the storage account's access keys: AccountName=…;AccountKey=…, or one with TableEndpoint=….",
+    );
   }
   const serviceBus = text("ServiceBus");
   const namespace = text("ServiceBus__fullyQualifiedNamespace");
-  if (serviceBus === undefined && namespace === undefined) {
+  if (!isGiven("ServiceBus") && !isGiven("ServiceBus__fullyQualifiedNamespace")) {
     wrong(
       "ServiceBus",
       "is missing",
       "Give a connection string, or ServiceBus__fullyQualifiedNamespace for a managed identity.",
     );
-  } else if (serviceBus !== undefined && !/Endpoint=sb:\/\//i.test(serviceBus)) {
-    wrong("ServiceBus", "is not a connection string", "It begins with Endpoint=sb://.");
+  } else if (serviceBus !== undefined && !isServiceBusConnection(connectionParts(serviceBus))) {
+    wrong(
+      "ServiceBus",
+      "is not a whole connection string",
+      "Copy it from the namespace's shared access policies: Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=….",
+    );
   }
   const staging = text("STAGING_MODE");
   if (staging !== undefined && !/^(true|false)$/i.test(staging)) {
-    wrong("STAGING_MODE", `is ${JSON.stringify(staging)}`, "Give true or false.");
+    wrong("STAGING_MODE", `is ${JSON.stringify(staging)}, neither true nor false`, "Give one of them.");
   }
   const leaseMs = seconds("RUN_LEASE_SECONDS", defaultTimings.leaseMs);
   const settings: Settings = {
@@ -101,9 +136,66 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       leaseMs,
       // Half a lease, as the defaults have it: what is left for clocks that differ.
       takeoverMs: leaseMs / 2,
+      retryDelaysMs: listOfSeconds("RUN_RETRY_SECONDS", defaultTimings.retryDelaysMs),
       budgetMs: seconds("RUN_TIME_BUDGET_SECONDS", defaultTimings.budgetMs),
     },
   };
   if (problems.length > 0) throw new ConfigurationError(problems);
   return settings;
+}
+
+/** `Name=value;Name=value`; names in lower case, empty values left out. */
+function connectionParts(text: string): ReadonlyMap<string, string> {
+  const pairs = text.split(";").flatMap((part): [string, string][] => {
+    const at = part.indexOf("=");
+    const value = part.slice(at + 1).trim();
+    return at < 1 || value === "" ? [] : [[part.slice(0, at).trim().toLowerCase(), value]];
+  });
+  return new Map(pairs);
+}
+
+function isStorageConnection(parts: ReadonlyMap<string, string>): boolean {
+  if (parts.get("usedevelopmentstorage") === "true") return true;
+  const hasKey = parts.has("accountname") && parts.has("accountkey");
+  return hasKey || (parts.has("tableendpoint") && parts.has("sharedaccesssignature"));
+}
+
+function isServiceBusConnection(parts: ReadonlyMap<string, string>): boolean {
+  const hasKey = parts.has("sharedaccesskeyname") && parts.has("sharedaccesskey");
+  return /^sb:\/\/./i.test(parts.get("endpoint") ?? "") && (hasKey || parts.has("sharedaccesssignature"));
+}
+
+const monthNames = "jan feb mar apr may jun jul aug sep oct nov dec".split(" ");
+const dayNames = "sun mon tue wed thu fri sat".split(" ");
+/** Lowest and highest number of each field; the last two may be names as well. */
+const ncrontabFields: readonly (readonly [min: number, max: number, names?: readonly string[]])[] = [
+  [0, 59],
+  [0, 59],
+  [0, 23],
+  [1, 31],
+  [1, 12, monthNames],
+  [0, 6, dayNames],
+];
+
+/** https://learn.microsoft.com/azure/azure-functions/functions-bindings-timer#ncrontab-expressions */
+function isNcrontab(text: string): boolean {
+  const fields = text.split(/\s+/);
+  return (
+    fields.length === ncrontabFields.length &&
+    ncrontabFields.every(([min, max, names = []], index) => {
+      const number = (word: string): number => {
+        const name = names.indexOf(word.toLowerCase());
+        if (name >= 0) return min + name;
+        return /^\d{1,2}$/.test(word) ? Number(word) : Number.NaN;
+      };
+      return fields[index]!.split(",").every((part) => {
+        const [range, step, ...more] = part.split("/");
+        if (more.length > 0 || (step !== undefined && !(number(step) >= 1))) return false;
+        const [from, to, ...others] = range === "*" ? [String(min), String(max)] : range!.split("-");
+        const first = number(from!);
+        const last = to === undefined ? first : number(to);
+        return others.length === 0 && first >= min && last <= max && first <= last;
+      });
+    })
+  );
 }

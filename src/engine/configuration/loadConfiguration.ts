@@ -43,8 +43,8 @@ function yamlFiles(folder: string, part: string): ConfigurationFile[] {
     if (isMissing && part !== ".") return [];
     const problem = {
       file: path,
-      line: 1,
-      column: 1,
+      line: 0,
+      column: 0,
       message: isMissing
         ? "The folder of the configuration does not exist."
         : `It cannot be read (${(error as Error).message}).`,

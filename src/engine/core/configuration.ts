@@ -112,6 +112,7 @@ export interface Configuration extends SyncConfiguration {
 
 export interface ConfigurationProblem {
   readonly file: string;
+  /** From 1; 0 for what has no place in a file: an app setting, a missing folder. */
   readonly line: number;
   readonly column: number;
   /** In UTF-16 units from there; may end on a later line. */
@@ -120,6 +121,8 @@ export interface ConfigurationProblem {
   readonly code?: string;
   readonly message: string;
   readonly remedy: string;
+  /** The app setting that has to be mended, wherever the files refer to it. */
+  readonly setting?: string;
 }
 
 /** The schema of one connector kind's settings; zod's schemas fit. */
@@ -134,7 +137,10 @@ export interface SettingsSchema {
       };
 }
 
-/** All that is wrong with a configuration, one line each: `config/rules/x.yaml:12:5 what is wrong. Remedy.` */
+/**
+ * All that is wrong with a configuration, one line each: `config/rules/x.yaml:12:5 what is wrong. Remedy.`, or
+ * `app settings: Storage is missing. Remedy.`
+ */
 export class ConfigurationError extends Error {
   readonly problems: readonly ConfigurationProblem[];
   /** What else is worth a look. */
@@ -149,7 +155,8 @@ export class ConfigurationError extends Error {
 }
 
 export function describeProblem({ file, line, column, message, remedy }: ConfigurationProblem): string {
-  return `${file}:${line}:${column} ${message}${remedy === "" ? "" : ` ${remedy}`}`;
+  const place = line === 0 ? `${file}:` : `${file}:${line}:${column}`;
+  return `${place} ${message}${remedy === "" ? "" : ` ${remedy}`}`;
 }
 
 /** The configuration with what the directories said of their schemas, by connector. */

@@ -34,7 +34,7 @@ import {
 } from "./rules.ts";
 import { conditionProblem } from "./scope.ts";
 import { resolveSettings, type Settings } from "./settingReferences.ts";
-import type { Value } from "./values.ts";
+import { attributesToJson, type Value } from "./values.ts";
 import { YamlFile } from "./yamlFile.ts";
 
 /** DESIGN section 11: only what takes access away is limited unless somebody says more. */
@@ -74,7 +74,7 @@ export function readConfiguration(
   if (problems.length > 0) {
     for (const { file, rule } of readRules(ruleTexts, problems))
       problems.push(...expressionProblems(rule).map((problem) => placed(file, problem)));
-    throw new ConfigurationError(problems);
+    throw new ConfigurationError(oncePerSetting(problems));
   }
   const schemas = new Map(
     [...connectors].flatMap(([name, connector]) => {
@@ -83,7 +83,7 @@ export function readConfiguration(
     }),
   );
   const base = { connectors, metaverse, parameters, cycles, schemas };
-  return { ...base, ...compiledRules(ruleTexts, ruleContext(base)) };
+  return { ...base, ...compiledRules(ruleTexts, base) };
 }
 
 /** The configuration with another set of rules: that which a run has stored. @throws ConfigurationError */
@@ -91,7 +91,7 @@ export function compileRuleTexts(
   texts: readonly ConfigurationFile[],
   configuration: Configuration,
 ): Configuration {
-  return { ...configuration, ...compiledRules(texts, ruleContext(configuration)) };
+  return { ...configuration, ...compiledRules(texts, configuration) };
 }
 
 /** The rules of the texts, read but not checked against anything else. @throws ConfigurationError */
@@ -105,12 +105,19 @@ export function readRuleTexts(texts: readonly ConfigurationFile[]): readonly Syn
 /** What the directories' schemas show to be wrong: attributes that do not exist, types that do not fit. */
 export function checkAgainstSchemas(configuration: Configuration): readonly ConfigurationProblem[] {
   try {
-    compiledRules(configuration.ruleTexts, ruleContext(configuration));
+    compiledRules(configuration.ruleTexts, configuration);
     return [];
   } catch (error) {
     if (error instanceof ConfigurationError) return error.problems;
     throw error;
   }
+}
+
+/** A setting that several places refer to is told at the first of them. */
+function oncePerSetting(problems: readonly ConfigurationProblem[]): readonly ConfigurationProblem[] {
+  const isFirst = ({ setting }: ConfigurationProblem, index: number) =>
+    setting === undefined || problems.findIndex((other) => other.setting === setting) === index;
+  return problems.filter(isFirst);
 }
 
 // ---- connectors ------------------------------------------------------------------------------------------------
@@ -388,9 +395,12 @@ function ruleOf({ description, flows, origin, ...rule }: z.output<typeof ruleFil
   };
 }
 
+/** What rules are compiled with. */
+type RuleBase = Pick<Configuration, "connectors" | "metaverse" | "parameters" | "schemas">;
+
 function compiledRules(
   ruleTexts: readonly ConfigurationFile[],
-  context: RuleContext,
+  base: RuleBase,
 ): {
   rules: RuleSet;
   ruleTexts: readonly ConfigurationFile[];
@@ -401,7 +411,7 @@ function compiledRules(
   const read = readRules(ruleTexts, problems);
   const compiled = compileRules(
     read.map(({ rule }) => rule),
-    context,
+    ruleContext(base),
   );
   // Two rules of one name are told by the later one's place.
   const files = new Map(read.map(({ file, rule }) => [rule.name, file]));
@@ -418,10 +428,7 @@ function compiledRules(
   return {
     rules: compiled.rules,
     ruleTexts,
-    rulesVersion: createHash("sha256")
-      .update(JSON.stringify(ruleTexts.map(({ file, text }) => [file, text])))
-      .digest("hex")
-      .slice(0, 16),
+    rulesVersion: versionOf(ruleTexts, base),
     warnings,
   };
 }
@@ -433,9 +440,25 @@ function placed(
   return { ...file.problem(path, message, remedy, position), code };
 }
 
-function ruleContext(
-  configuration: Pick<Configuration, "connectors" | "metaverse" | "parameters" | "schemas">,
-): RuleContext {
+/** Another one when anything has changed that a synchronisation decides by: then every object is decided anew. */
+function versionOf(
+  texts: readonly ConfigurationFile[],
+  { connectors, metaverse, parameters }: RuleBase,
+): string {
+  const decidedBy = [
+    texts.map(({ file, text }) => [file, text]),
+    attributesToJson(Object.fromEntries(parameters)),
+    [...metaverse.values()].map(({ attributes, ...type }) => [type, [...attributes.values()]]),
+    [...connectors.values()].map(
+      ({ name, objectTypes, filter, retainMs, deprovision, keepHandMadeDisable }) => [
+        ...[name, objectTypes, filter, retainMs, deprovision, keepHandMadeDisable],
+      ],
+    ),
+  ];
+  return createHash("sha256").update(JSON.stringify(decidedBy)).digest("hex").slice(0, 16);
+}
+
+function ruleContext(configuration: RuleBase): RuleContext {
   const connectorAttributes = new Map(
     [...configuration.connectors.values()].map((connector) => {
       const schemas = configuration.schemas.get(connector.name);

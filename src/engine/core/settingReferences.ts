@@ -40,11 +40,13 @@ export function unsetSettings(value: unknown, settings: Settings): readonly stri
 
 function resolveText(text: string, settings: Settings, file: YamlFile, path: Path): string | undefined {
   if (!text.includes("%")) return text;
+  const report = (setting: string, message: string, remedy: string) =>
+    file.problems.push({ ...file.problem(path, message, remedy), setting });
   const resolved = text.replace(reference, (_whole, name: string, fallback: string | undefined) => {
     const value = settings[name];
     if (value?.trimStart().startsWith("@Microsoft.KeyVault(")) {
-      file.report(
-        path,
+      report(
+        name,
         `The Key Vault reference in the setting ${name} is not resolved.`,
         "Give the app's managed identity the role Key Vault Secrets User on the vault, and check the secret's name.",
       );
@@ -52,8 +54,8 @@ function resolveText(text: string, settings: Settings, file: YamlFile, path: Pat
     }
     if (value !== undefined && value !== "") return value;
     if (fallback !== undefined) return fallback;
-    file.report(
-      path,
+    report(
+      name,
       `The setting ${name} is not set.`,
       `Set ${name} in the app settings (or local.settings.json).`,
     );
