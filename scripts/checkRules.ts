@@ -15,6 +15,7 @@ import {
   renderConfigurationProblem,
 } from "../src/engine/configuration/checkConfiguration.ts";
 import { configurationFiles } from "../src/engine/configuration/loadConfiguration.ts";
+import { extensionModules } from "../src/engine/configuration/loadExtensions.ts";
 import {
   ConfigurationError,
   type ConfigurationFile,
@@ -46,7 +47,13 @@ async function main(): Promise<number> {
   const folder = options.config ?? settings.CONFIG_DIR ?? "config";
   const files = filesOf(folder);
   if (files === null) return 1;
-  const checked = await checkConfiguration(files, settings, connectorKinds, options.live ? readSchema : null);
+  const checked = await checkConfiguration(
+    files,
+    settings,
+    connectorKinds,
+    options.live ? readSchema : null,
+    extensionModules(folder),
+  );
   for (const problem of checked.errors) console.error(renderConfigurationProblem("error", problem, files));
   for (const problem of checked.warnings)
     console.error(renderConfigurationProblem("warning", problem, files));

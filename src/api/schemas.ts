@@ -59,6 +59,7 @@ const runError = named(
     message: z.string(),
     firstOccurred: time,
     retryCount: count,
+    stack: z.string().optional().describe("Where in a rules extension an exception was thrown."),
   }),
 );
 
@@ -212,6 +213,7 @@ named(
         attribute: z.string().optional(),
         firstOccurred: time,
         retryCount: count,
+        stack: z.string().optional(),
       })
       .nullable(),
   }),

@@ -157,7 +157,7 @@ describe("mistakes are told with file, line, column and remedy", () => {
     [
       "a flow with two sources",
       changed("rules/AD-B2B-IN.yaml", "source: info", "source: info, constant: x"),
-      /^config\/rules\/AD-B2B-IN\.yaml:\d+:5 .*exactly one of source, constant and expression/,
+      /^config\/rules\/AD-B2B-IN\.yaml:\d+:5 .*exactly one of source, constant, expression and extension/,
     ],
     [
       "text that is not YAML",

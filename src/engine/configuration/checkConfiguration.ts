@@ -9,10 +9,12 @@ import {
   type ConfigurationFile,
   type ConfigurationProblem,
   type ConnectorConfiguration,
+  type ExtensionModules,
   type SettingsSchema,
 } from "../core/configuration.ts";
 import { renderPlace } from "../core/expression/expression.ts";
 import { readConfiguration } from "../core/readConfiguration.ts";
+import { noExtensions } from "../core/readExtension.ts";
 import { type Settings, unsetSettings } from "../core/settingReferences.ts";
 import { YamlFile } from "../core/yamlFile.ts";
 import { ConnectorError, type ObjectTypeSchema } from "../ports/connector.ts";
@@ -39,6 +41,7 @@ export async function checkConfiguration(
   settings: Settings,
   kinds: ReadonlyMap<string, SettingsSchema>,
   live: ReadSchema | null = null,
+  modules: ExtensionModules = noExtensions,
 ): Promise<CheckedConfiguration> {
   const unset = live === null ? unsetIn(files, settings) : [];
   const known = { ...settings, ...Object.fromEntries(unset.map((name) => [name, standIn(name)])) };
@@ -47,7 +50,7 @@ export async function checkConfiguration(
   const typed = new Map<string, string>();
   const found: ConfigurationProblem[] = [];
   const asked: ConnectorConfiguration[] = [];
-  let result = read(files, known, lenient, (connector) => {
+  const schemaOf = (connector: ConnectorConfiguration) => {
     asked.push(connector);
     if (connector.kind !== "graph") return undefined;
     const { schema, problems } = graphSchema(connector, files);
@@ -55,7 +58,8 @@ export async function checkConfiguration(
     typed.set(connector.name, "the properties of a Graph user");
     schemas.set(connector.name, schema);
     return schema;
-  });
+  };
+  let result = read(files, known, lenient, schemaOf, modules);
   if (live !== null && asked.length > 0) {
     for (const connector of asked) {
       try {
@@ -68,7 +72,7 @@ export async function checkConfiguration(
         found.push({ file, ...place, code: error.kind, message: error.message, remedy: "" });
       }
     }
-    result = read(files, known, lenient, ({ name }) => schemas.get(name));
+    result = read(files, known, lenient, ({ name }) => schemas.get(name), modules);
   }
   const errors = [...found.filter(unlike(result.errors)), ...result.errors];
   const configuration = errors.length > 0 ? null : result.configuration;

@@ -8,6 +8,7 @@ import {
   type SettingsSchema,
 } from "../core/configuration.ts";
 import { readConfiguration } from "../core/readConfiguration.ts";
+import { extensionModules } from "./loadExtensions.ts";
 
 /**
  * @param folder CONFIG_DIR; relative to the working directory, or absolute
@@ -19,7 +20,8 @@ export function loadConfiguration(
   settings: Readonly<Record<string, string | undefined>>,
   kinds: ReadonlyMap<string, SettingsSchema>,
 ): Configuration {
-  return readConfiguration(configurationFiles(folder), settings, kinds);
+  const files = configurationFiles(folder);
+  return readConfiguration(files, settings, kinds, () => undefined, extensionModules(folder));
 }
 
 /** @throws ConfigurationError when the folder cannot be read */

@@ -5,6 +5,7 @@
  * reads those.
  */
 import type { ConnectorDefinition, ObjectTypeSchema } from "../ports/connector.ts";
+import type { ConnectorExtension, MetaverseExtension, NamedExtension } from "./extension.ts";
 import type { RuleSet } from "./rules.ts";
 import type { ScopeGroup } from "./scope.ts";
 import type { AttributeType, Value } from "./values.ts";
@@ -35,7 +36,8 @@ export interface Limits {
   readonly percentFrom: number;
 }
 
-export type Deprovision = "disconnect" | "explicitDisconnect" | "delete";
+/** `extension`: the connector's rules extension decides for each object. */
+export type Deprovision = "disconnect" | "explicitDisconnect" | "delete" | "extension";
 
 export interface ConnectorConfiguration extends ConnectorDefinition {
   readonly kind: string;
@@ -46,6 +48,7 @@ export interface ConnectorConfiguration extends ConnectorDefinition {
   /** Null: an object that is gone is deleted at once. */
   readonly retainMs: number | null;
   readonly deprovision: Deprovision;
+  readonly extension?: NamedExtension<ConnectorExtension>;
   readonly keepHandMadeDisable: boolean;
   readonly limits: Limits;
   readonly runProfiles: readonly RunProfile[];
@@ -73,7 +76,9 @@ export type DeletionRule =
   /** When no connected object is held by a rule of link type provision or stickyJoin. */
   | { readonly kind: "lastProvisioningRule" }
   /** When the object of one of these connectors goes, whatever else is connected. */
-  | { readonly kind: "anyOf"; readonly connectors: readonly string[] };
+  | { readonly kind: "anyOf"; readonly connectors: readonly string[] }
+  /** When nothing is connected any more, or when the rules extension says so of an object that goes. */
+  | { readonly kind: "extension" };
 export interface MetaverseObjectType {
   readonly name: string;
   readonly attributes: ReadonlyMap<string, MetaverseAttribute>;
@@ -85,8 +90,12 @@ export type MetaverseSchema = ReadonlyMap<string, MetaverseObjectType>;
 export interface SyncConfiguration {
   readonly connectors: ReadonlyMap<
     string,
-    Pick<ConnectorConfiguration, "name" | "filter" | "retainMs" | "deprovision" | "keepHandMadeDisable">
+    Pick<
+      ConnectorConfiguration,
+      "name" | "filter" | "retainMs" | "deprovision" | "keepHandMadeDisable" | "extension"
+    >
   >;
+  readonly metaverseExtension?: NamedExtension<MetaverseExtension>;
   readonly metaverse: MetaverseSchema;
   readonly rules: RuleSet;
   /** By connector; a connector that has not been reached yet is missing. */
@@ -104,9 +113,11 @@ export interface ConfigurationFile {
 export interface Configuration extends SyncConfiguration {
   readonly connectors: ReadonlyMap<string, ConnectorConfiguration>;
   readonly cycles: ReadonlyMap<string, Cycle>;
-  /** Hash of the rule texts; a run keeps it with the texts. */
+  /** Hash of the rule texts and the extensions; a run keeps it with the rule texts. */
   readonly rulesVersion: string;
   readonly ruleTexts: readonly ConfigurationFile[];
+  /** What the rules extensions are made of; a change of theirs is a change of the rules. */
+  readonly extensionTexts: readonly ConfigurationFile[];
   readonly warnings: readonly ConfigurationProblem[];
 }
 
@@ -135,6 +146,18 @@ export interface SettingsSchema {
           readonly issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[];
         };
       };
+}
+
+/** A module of `config/extensions`, or why there is none. Its exports are whatever it exports. */
+export type LoadedModule =
+  | { readonly ok: true; readonly exports: Readonly<Record<string, unknown>> }
+  | { readonly ok: false; readonly message: string; readonly remedy: string };
+
+export interface ExtensionModules {
+  /** @param file as the configuration names it: `guests.ts` */
+  load(file: string): LoadedModule;
+  /** The sources of all of them, for the version of the rules. */
+  readonly texts: readonly ConfigurationFile[];
 }
 
 /**

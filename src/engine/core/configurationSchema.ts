@@ -8,6 +8,13 @@ const name = z
   .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/, "use letters, digits, - and _, at most 63")
   .describe("Letters, digits, - and _.");
 const ruleName = z.string().trim().min(1).max(200);
+const extension = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_.-]*\.[jt]s$/,
+    "write the name of a file in the folder extensions, such as guests.ts",
+  )
+  .describe("A rules extension: a file in the folder extensions, such as guests.ts.");
 
 const duration = z
   .string()
@@ -50,6 +57,11 @@ const flow = z
       .optional()
       .describe("The same value for every object."),
     expression: z.string().min(1).optional().describe("An expression in the language of Entra Connect."),
+    extension: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("The connector's rules extension maps it; this is the flow rule name that it gets."),
     applyOnce: z.boolean().default(false).describe("Only when the object is created."),
     mergeType: z
       .enum(["update", "merge", "mergeCaseInsensitive"])
@@ -69,9 +81,9 @@ const flow = z
       .describe("The bits of an integer that the rules own; the others stay as the directory has them."),
   })
   .refine(
-    ({ source, constant, expression }) =>
-      [source, constant, expression].filter((kind) => kind !== undefined).length === 1,
-    "exactly one of source, constant and expression must be there",
+    ({ source, constant, expression, extension: mapped }) =>
+      [source, constant, expression, mapped].filter((kind) => kind !== undefined).length === 1,
+    "exactly one of source, constant, expression and extension must be there",
   );
 
 export const ruleFile = z.strictObject({
@@ -144,7 +156,11 @@ export const connectorFile = z.strictObject({
     .strictObject({ retain: duration })
     .optional()
     .describe("How long an object that is gone stays, absent, before it is deleted."),
-  deprovision: z.enum(["disconnect", "explicitDisconnect", "delete"]).default("disconnect"),
+  extension: extension.optional(),
+  deprovision: z
+    .enum(["disconnect", "explicitDisconnect", "delete", "extension"])
+    .default("disconnect")
+    .describe("extension: the rules extension decides for each object."),
   keepHandMadeDisable: z
     .boolean()
     .default(true)
@@ -182,13 +198,14 @@ export const metaverseFile = z.strictObject({
     )
     .default({})
     .describe("What rules write as %Name%."),
+  extension: extension.optional(),
   objectTypes: z
     .array(
       z.strictObject({
         name,
         deletionRule: z
           .union([
-            z.enum(["lastConnector", "lastProvisioningRule"]),
+            z.enum(["lastConnector", "lastProvisioningRule", "extension"]),
             z.strictObject({ anyOf: z.array(name).min(1) }),
           ])
           .default("lastConnector"),

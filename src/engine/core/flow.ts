@@ -31,11 +31,16 @@ export class FlowError extends Error {
   }
 }
 
+/** What a flow is evaluated with; `mapped` asks the connector's rules extension. */
+export interface FlowContext extends EvaluationContext {
+  mapped?(flow: { readonly rule: string; readonly target: string; readonly flowRuleName: string }): Offer;
+}
+
 /** @throws FlowError */
 export function evaluateFlow(
   rule: string,
   flow: CompiledFlow,
-  context: EvaluationContext,
+  context: FlowContext,
   target: AttributeInfo | undefined,
 ): Offer {
   const offer = offerOf(rule, flow, context);
@@ -50,7 +55,14 @@ export function evaluateFlow(
   );
 }
 
-function offerOf(rule: string, flow: CompiledFlow, context: EvaluationContext): Offer {
+function offerOf(rule: string, flow: CompiledFlow, context: FlowContext): Offer {
+  if (flow.kind === "extension") {
+    if (context.mapped === undefined)
+      throw new TypeError(
+        `Rule ${rule} flows by an extension that is not there. This is a bug in the engine.`,
+      );
+    return context.mapped({ ...flow, rule });
+  }
   if (flow.kind === "constant") return { value: flow.value };
   if (flow.kind === "direct") {
     const value = asFlowValue(context.attribute(flow.source) ?? null);

@@ -1,12 +1,28 @@
 /** Step 2: scope, join and projection of one connector space object, and what it contributes. */
+import {
+  askFilter,
+  askJoin,
+  askProjection,
+  connectorExtension,
+  csEntry,
+  extensionName,
+  mapForImport,
+  mvEntry,
+} from "./callExtension.ts";
 import type { SyncConfiguration } from "./configuration.ts";
-import type { EvaluationContext } from "./expression/expression.ts";
-import { evaluateFlow, own } from "./flow.ts";
+import { evaluateFlow, type FlowContext, FlowError, own } from "./flow.ts";
 import { projectedId } from "./identity.ts";
 import { type ConnectorSpaceObject, type Image, importedImage, type MetaverseObject } from "./model.ts";
 import { anyMetaverseObjectType, type CompiledRule, canLink, type MergeType } from "./rules.ts";
 import { compileScope, type ScopeContext, type ScopeTest } from "./scope.ts";
-import { type AttributeValue, type DateTime, dateTimeFromMs, type Value, valuesOf } from "./values.ts";
+import {
+  type Attributes,
+  type AttributeValue,
+  type DateTime,
+  dateTimeFromMs,
+  type Value,
+  valuesOf,
+} from "./values.ts";
 
 /** One join group of one rule: the store finds the metaverse objects (no tombstones) that meet all conditions. */
 export interface JoinLookup {
@@ -97,12 +113,17 @@ export function joinLookups(
  *   a projection rule ─────────► projection
  *   none ──────────────────────► disconnector (no-rule)
  *
+ * A rules extension of the connector may filter, choose among what a join group has found, and project.
+ *
  * @param candidates what the store found for `joinLookups(object, configuration)`
+ * @param found a metaverse object of the candidates, by its id
+ * @throws FlowError when the extension fails: nothing is decided for this object then
  */
 export function decideConnection(
   object: ConnectorSpaceObject,
   configuration: SyncConfiguration,
   candidates: JoinCandidates,
+  found: (id: string) => MetaverseObject | undefined = () => undefined,
 ): ConnectionDecision {
   if (object.metaverseId !== null) return { kind: "stay", metaverseId: object.metaverseId };
   if (object.disconnector === "explicit") return { kind: "disconnector", reason: "explicit" };
@@ -119,7 +140,8 @@ export function decideConnection(
 
   let ambiguous: string | undefined;
   for (const lookup of joinLookups(object, configuration)) {
-    const [match, ...others] = candidates.get(joinKey(lookup)) ?? [];
+    const matches = candidates.get(joinKey(lookup)) ?? [];
+    const [match, ...others] = resolved(object, image, lookup, matches, configuration, found);
     if (match === undefined) continue;
     const { rule, metaverseObjectType } = lookup;
     if (others.length === 0) return { kind: "join", metaverseId: match, metaverseObjectType, rule };
@@ -127,6 +149,17 @@ export function decideConnection(
   }
   if (ambiguous !== undefined) return { kind: "disconnector", reason: "ambiguous-join", rule: ambiguous };
 
+  const extension = connectorExtension(object.connector, configuration);
+  if (extension?.entryPoints.shouldProjectToMV !== undefined) {
+    const type = askProjection(extension, csEntry(object.connector, image), configuration);
+    if (type === null) return { kind: "disconnector", reason: "no-rule" };
+    return {
+      kind: "projection",
+      metaverseId: projectedId(object.id),
+      metaverseObjectType: type,
+      rule: extensionName(extension),
+    };
+  }
   const projection = rules.find((rule) => rule.linkType === "provision" && hasJoinValue(rule, image));
   if (projection === undefined) return { kind: "disconnector", reason: "no-rule" };
   return {
@@ -135,6 +168,25 @@ export function decideConnection(
     metaverseObjectType: projection.metaverseObjectType,
     rule: projection.name,
   };
+}
+
+/** What a join group has found, as the connector's rules extension resolves it. */
+function resolved(
+  object: ConnectorSpaceObject,
+  image: Image,
+  lookup: JoinLookup,
+  matches: readonly string[],
+  configuration: SyncConfiguration,
+  found: (id: string) => MetaverseObject | undefined,
+): readonly string[] {
+  const extension = connectorExtension(object.connector, configuration);
+  if (extension?.entryPoints.resolveJoin === undefined || matches.length === 0) return matches;
+  const entries = matches.flatMap((id) => {
+    const metaverse = found(id);
+    return metaverse === undefined ? [] : [mvEntry(metaverse)];
+  });
+  const chosen = askJoin(extension, lookup.rule, csEntry(object.connector, image), entries, configuration);
+  return chosen === null ? [] : [chosen];
 }
 
 /** As a message lists them. */
@@ -178,9 +230,16 @@ export function asDisconnector(
   };
 }
 
-/** For `StagingOptions.inScope`. */
+/** For `StagingOptions.inScope`. An extension that fails begins no absence: the synchronisation tells its error. */
 export function inboundScope(connector: string, configuration: SyncConfiguration): (image: Image) => boolean {
-  return (image) => isInScope(connector, image, configuration);
+  return (image) => {
+    try {
+      return isInScope(connector, image, configuration);
+    } catch (error) {
+      if (error instanceof FlowError) return true;
+      throw error;
+    }
+  };
 }
 
 /**
@@ -200,6 +259,13 @@ export function isInScope(connector: string, image: Image, configuration: SyncCo
 const filters = new WeakMap<object, ScopeTest>();
 
 function isFiltered(connector: string, image: Image, configuration: SyncConfiguration): boolean {
+  if (meetsFilter(connector, image, configuration)) return true;
+  const extension = connectorExtension(connector, configuration);
+  if (extension?.entryPoints.filterForDisconnection === undefined) return false;
+  return askFilter(extension, csEntry(connector, image), configuration);
+}
+
+function meetsFilter(connector: string, image: Image, configuration: SyncConfiguration): boolean {
   const filter = configuration.connectors.get(connector)?.filter ?? [];
   if (filter.length === 0) return false;
   let test = filters.get(filter);
@@ -270,12 +336,20 @@ export function contributionsOf(
   configuration: SyncConfiguration,
   clock: Clock,
 ): readonly Contribution[] {
-  const context: EvaluationContext = {
+  const extension = connectorExtension(object.connector, configuration);
+  const context: FlowContext = {
     ...imageContext(image, object.absence, object.connector, configuration),
     // Our images hold nothing that an import has not shown, so what is read is what is confirmed.
     importedValue: (name) => readImage(image, name),
     now: clock.now,
     random: () => clock.random(),
+    ...(extension !== undefined && {
+      mapped: (flow) => {
+        const entry = csEntry(object.connector, image, absenceAttributes(object.absence));
+        const before = mvEntry(metaverse);
+        return mapForImport(extension, flow, entry, before, configuration, clock.now);
+      },
+    }),
   };
   const types = configuration.metaverse.get(metaverse.objectType)?.attributes;
   const contributions: Contribution[] = [];
@@ -327,6 +401,11 @@ function imageContext(
     },
     parameter: parametersOf(connector, configuration),
   };
+}
+
+function absenceAttributes(absence: ConnectorSpaceObject["absence"]): Attributes {
+  if (absence === null) return {};
+  return { absence: absence.kind, absentSince: dateTimeFromMs(Date.parse(absence.since)) };
 }
 
 export function readImage(image: Image, name: string): AttributeValue | undefined {

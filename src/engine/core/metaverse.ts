@@ -95,6 +95,7 @@ export function decideDeletion(
   if (remaining.length === 0) return "nothing is connected any more";
   switch (rule.kind) {
     case "lastConnector":
+    case "extension": // `synchronize` has asked it about what goes
       return null;
     case "lastProvisioningRule":
       return remaining.some((link) => link.keepsAlive)

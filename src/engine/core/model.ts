@@ -57,6 +57,8 @@ export interface ObjectError {
   /** ISO 8601. */
   readonly firstOccurred: string;
   readonly retryCount: number;
+  /** Where in a rules extension an exception was thrown. */
+  readonly stack?: string;
 }
 
 /**

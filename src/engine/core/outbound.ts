@@ -3,9 +3,18 @@
  * like: provision, flow, rename or deprovision. Level, not event: nothing here asks what has just changed.
  */
 import { isDeepStrictEqual } from "node:util";
+import {
+  askDeprovisioning,
+  connectorExtension,
+  csEntry,
+  ExtensionError,
+  extensionName,
+  mapForExport,
+  mvEntry,
+} from "./callExtension.ts";
 import type { SyncConfiguration } from "./configuration.ts";
-import type { EvaluationContext } from "./expression/expression.ts";
-import { evaluateFlow, FlowError, own } from "./flow.ts";
+import type { DeprovisionAction } from "./extension.ts";
+import { convert, evaluateFlow, type FlowContext, FlowError, own } from "./flow.ts";
 import { provisionedId } from "./identity.ts";
 import { type Clock, namesOf, parametersOf, severalJoinRules, severalJoinRulesMessage } from "./inbound.ts";
 import {
@@ -18,9 +27,11 @@ import {
   newConnectorSpaceObject,
   type PendingExport,
 } from "./model.ts";
+import { entryOf, type ProvisioningPlan, planProvisioning } from "./provisioning.ts";
 import { anyMetaverseObjectType, type CompiledRule, type JoinGroup } from "./rules.ts";
 import { type Syntaxes, syntaxesOf } from "./schema.ts";
 import {
+  type Attributes,
   type AttributeValue,
   attributesEqual,
   comparisonKey,
@@ -80,6 +91,7 @@ export function isUnsent(object: ConnectorSpaceObject): boolean {
 /**
  * @param metaverse alive, with its values reduced
  * @param target the object of `connector` linked to it
+ * @param plan what the metaverse's rules extension wants here (`planProvisioning`); it goes before the rules
  * @throws FlowError when a flow fails: nothing is decided for this target then
  */
 export function decideOutbound(
@@ -88,15 +100,25 @@ export function decideOutbound(
   target: ConnectorSpaceObject | null,
   configuration: SyncConfiguration,
   clock: Clock,
+  plan?: ProvisioningPlan,
 ): OutboundDecision {
   const rules = configuration.rules.outbound(connector, metaverse.objectType);
-  const context = metaverseContext(metaverse, connector, configuration, clock);
+  const planned = plan?.kind === "connect" ? provisionerOf(plan) : undefined;
+  const context = metaverseContext(metaverse, connector, configuration, clock, () => {
+    const expected = target === null ? null : expectedImage(target);
+    const objectType = target?.objectType ?? (planned ?? provision)?.connectorObjectType ?? "";
+    return expected ?? { objectType, dn: planned?.dn ?? "", attributes: planned?.attributes ?? {} };
+  });
   const inScope = rules.filter((rule) => rule.inScope(context));
   const provision = inScope.find(
     (rule) =>
       rule.linkType === "provision" && (target === null || target.objectType === rule.connectorObjectType),
   );
   if (target === null) {
+    if (planned !== undefined) {
+      assertOneJoins(inScope, planned.connectorObjectType);
+      return provisioned(metaverse, planned, inScope, configuration, context);
+    }
     if (provision === undefined || !hasJoinValue(provision, metaverse)) return { kind: "none" };
     assertOneJoins(inScope, provision.connectorObjectType);
     return provisioned(metaverse, provision, inScope, configuration, context);
@@ -104,6 +126,10 @@ export function decideOutbound(
   const underWay = workUnderWay(target);
   if (underWay !== null) return { kind: "leave", reason: underWay };
 
+  if (plan?.kind === "deprovision") {
+    const how = deprovisionOf(target, configuration, clock);
+    return deprovisioned(target, how, `Deprovisioned by ${plan.extension}.`);
+  }
   const couldProvision = rules.filter(
     (rule) => rule.linkType === "provision" && rule.connectorObjectType === target.objectType,
   );
@@ -111,11 +137,14 @@ export function decideOutbound(
     const reason = `It left the scope of rule ${couldProvision[0]!.name}.`;
     // An account that was only joined may never have been in scope: it is let go, not deleted.
     return isProvisionedFor(metaverse, target)
-      ? deprovisioned(target, configuration.connectors.get(connector)?.deprovision ?? "disconnect", reason)
+      ? deprovisioned(target, deprovisionOf(target, configuration, clock), reason)
       : deprovisioned(target, "disconnect", reason);
   }
-  if (isUnsent(target) && provision !== undefined) {
-    const again = provisioned(metaverse, provision, inScope, configuration, context);
+  const provisioner = planned?.connectorObjectType === target.objectType ? planned : provision;
+  if (isUnsent(target) && provisioner === undefined && provisionsByExtension(configuration))
+    return deprovisioned(target, "disconnect", "The rules extension no longer wants it.");
+  if (isUnsent(target) && provisioner !== undefined) {
+    const again = provisioned(metaverse, provisioner, inScope, configuration, context);
     if (again.kind !== "provision") return again;
     const { dn, pendingExport, wantedBits } = again.object;
     const object = { ...target, dn, pendingExport, wantedBits };
@@ -123,7 +152,27 @@ export function decideOutbound(
   }
   assertOneJoins(inScope, target.objectType);
   const flowing = inScope.filter((rule) => rule.connectorObjectType === target.objectType);
-  return updated(target, flowing, configuration, context);
+  return updated(target, flowing, configuration, context, plan?.kind === "rename" ? plan : null);
+}
+
+function provisionsByExtension(configuration: SyncConfiguration): boolean {
+  return configuration.metaverseExtension?.entryPoints.provision !== undefined;
+}
+
+/** What the target's connector says, or its rules extension. @throws FlowError */
+function deprovisionOf(
+  target: ConnectorSpaceObject,
+  configuration: SyncConfiguration,
+  clock: Clock,
+): DeprovisionAction {
+  const how = configuration.connectors.get(target.connector)?.deprovision ?? "disconnect";
+  if (how !== "extension") return how;
+  const extension = connectorExtension(target.connector, configuration);
+  if (extension === undefined)
+    throw new TypeError(
+      `${target.connector} has no extension to deprovision with. This is a bug in the engine.`,
+    );
+  return askDeprovisioning(extension, entryOf(target), configuration, clock.now);
 }
 
 /** Precedence does not choose between joins (R6). @throws FlowError */
@@ -135,8 +184,9 @@ function assertOneJoins(inScope: readonly CompiledRule[], objectType: string): v
 
 /**
  * What becomes of a target when its metaverse object goes. R10: an object that a rule provisions is deprovisioned as
- * its connector says; any other is only disconnected.
+ * its connector says; any other is only disconnected. A rules extension provisions what it would connect anew.
  * @param metaverse with the values it had: they tell whether the account was in the scope of such a rule
+ * @throws FlowError when a rules extension fails
  */
 export function decideDeprovisioning(
   metaverse: MetaverseObject,
@@ -157,9 +207,25 @@ export function decideDeprovisioning(
         (isProvisionedFor(metaverse, target) || candidate.inScope(context)),
     );
   const reason = `The metaverse object goes: ${cause}.`;
-  if (rule === undefined) return deprovisioned(target, "disconnect", reason);
-  const how = configuration.connectors.get(target.connector)?.deprovision ?? "disconnect";
-  return deprovisioned(target, how, `${reason} Provisioned by rule ${rule.name}.`);
+  const by =
+    rule === undefined ? provisioningExtension(metaverse, target, configuration, clock) : `rule ${rule.name}`;
+  if (by === null) return deprovisioned(target, "disconnect", reason);
+  const how = deprovisionOf(target, configuration, clock);
+  return deprovisioned(target, how, `${reason} Provisioned by ${by}.`);
+}
+
+/** The rules extension that has made, or would make, this account; null when none does. */
+function provisioningExtension(
+  metaverse: MetaverseObject,
+  target: ConnectorSpaceObject,
+  configuration: SyncConfiguration,
+  clock: Clock,
+): string | null {
+  const plan = planProvisioning(metaverse, [], configuration, clock.now).get(target.connector);
+  if (plan?.kind === "connect" && plan.objectType === target.objectType) return plan.extension;
+  return provisionsByExtension(configuration) && isProvisionedFor(metaverse, target)
+    ? extensionName(configuration.metaverseExtension!)
+    : null;
 }
 
 function workUnderWay(target: ConnectorSpaceObject): string | null {
@@ -176,7 +242,7 @@ function isProvisionedFor(metaverse: MetaverseObject, target: ConnectorSpaceObje
 
 function deprovisioned(
   target: ConnectorSpaceObject,
-  how: "disconnect" | "explicitDisconnect" | "delete",
+  how: DeprovisionAction,
   reason: string,
 ): OutboundDecision {
   if (isUnsent(target)) return { kind: "deprovision", object: null, reason };
@@ -209,18 +275,34 @@ export function disconnected(
 
 // ---- provisioning ----------------------------------------------------------------------------------------------
 
+/** Who provisions: a rule, or a rules extension, which brings DN and initial values itself. */
+interface Provisioner {
+  readonly name: string;
+  readonly connector: string;
+  readonly connectorObjectType: string;
+  readonly join: readonly JoinGroup[];
+  readonly dn?: string;
+  readonly attributes?: Attributes;
+}
+
+function provisionerOf(plan: Extract<ProvisioningPlan, { kind: "connect" }>): Required<Provisioner> {
+  const { connector, objectType, dn, attributes, extension } = plan;
+  return { name: extension, connector, connectorObjectType: objectType, join: [], dn, attributes };
+}
+
 function provisioned(
   metaverse: MetaverseObject,
-  rule: CompiledRule,
+  rule: Provisioner,
   inScope: readonly CompiledRule[],
   configuration: SyncConfiguration,
-  context: EvaluationContext,
+  context: FlowContext,
 ): OutboundDecision {
+  const by = rule.dn === undefined ? `rule ${rule.name}` : rule.name;
   const { connector, connectorObjectType: objectType } = rule;
   const schema = syntaxesOf(configuration.schemas.get(connector) ?? [], objectType);
   const rules = inScope.filter((one) => one.connectorObjectType === objectType);
   const wanted = wantedValues(rules, context, schema, "creation");
-  const dn = wanted.get("dn")?.value;
+  const dn = rule.dn ?? wanted.get("dn")?.value;
   if (typeof dn !== "string")
     throw new FlowError("missing-dn", `Rule ${rule.name} gives no DN to provision at.`, rule.name, "dn");
   const attributes: AttributeChange[] = [];
@@ -230,6 +312,9 @@ function provisioned(
     attributes.push({ name, after: value, rule: from });
     if (ownedBits !== undefined && typeof value === "bigint") wantedBits[name] = value & ownedBits;
   }
+  for (const [name, value] of Object.entries(rule.attributes ?? {}))
+    if (!wanted.has(name))
+      attributes.push({ name, after: initial(rule, name, value, schema), rule: rule.name });
   const object = newConnectorSpaceObject({
     id: provisionedId(connector, metaverse.id, objectType),
     connector,
@@ -238,7 +323,7 @@ function provisioned(
     dn,
     metaverseId: metaverse.id,
     wantedBits,
-    pendingExport: { change: "add", attributes, reason: `Provisioned by rule ${rule.name}.` },
+    pendingExport: { change: "add", attributes, reason: `Provisioned by ${by}.` },
   });
   return {
     kind: "provision",
@@ -248,10 +333,34 @@ function provisioned(
   };
 }
 
+/** A value of an extension in the type that the directory has for it. @throws ExtensionError */
+function initial(
+  { name: extension, connector, connectorObjectType }: Provisioner,
+  attribute: string,
+  value: AttributeValue,
+  schema: Syntaxes,
+): AttributeValue {
+  if (!schema.known) return value;
+  const about = { rule: extension, attribute };
+  const info = schema.attribute(attribute);
+  const what = `The initial value of "${attribute}"`;
+  if (info === undefined || info.readOnly === true)
+    throw new ExtensionError(
+      "extension-dll-exception",
+      info === undefined
+        ? `${what} has no place: it is not a selected attribute of ${connectorObjectType} in ${connector}.`
+        : `${what} cannot be set: the directory sets it itself.`,
+      about,
+    );
+  const converted = convert(value, info);
+  if ("value" in converted) return converted.value;
+  throw new ExtensionError(converted.code, `${what}: it ${converted.message}.`, about);
+}
+
 /** The joins of the connector's rules, read from the metaverse's side, and the DN. */
 function reverseJoins(
   metaverse: MetaverseObject,
-  rule: CompiledRule,
+  rule: Provisioner,
   configuration: SyncConfiguration,
   dn: string,
 ): readonly ReverseJoinLookup[] {
@@ -304,7 +413,7 @@ interface Wanted {
 /** What the rules want, by target attribute; an attribute whose flows are all ignored is not there. */
 function wantedValues(
   rules: readonly CompiledRule[],
-  context: EvaluationContext,
+  context: FlowContext,
   schema: Syntaxes,
   moment: "creation" | "update",
 ): ReadonlyMap<string, Wanted> {
@@ -363,7 +472,8 @@ function updated(
   target: ConnectorSpaceObject,
   rules: readonly CompiledRule[],
   configuration: SyncConfiguration,
-  context: EvaluationContext,
+  context: FlowContext,
+  rename: Extract<ProvisioningPlan, { kind: "rename" }> | null,
 ): OutboundDecision {
   const expected = expectedImage(target);
   if (expected === null) return { kind: "leave", reason: "no import has seen it yet" };
@@ -399,7 +509,11 @@ function updated(
     });
   }
 
-  const reason = reasonOf(attributes, newDn, rules);
+  if (rename !== null) newDn = dnKey(rename.dn) === dnKey(expected.dn) ? undefined : rename.dn;
+  const reason =
+    rename === null
+      ? reasonOf(attributes, newDn, rules)
+      : `dn by ${rename.extension}${attributes.length === 0 ? "" : `; ${reasonOf(attributes, undefined, rules)}`}.`;
   const pendingExport: PendingExport | null =
     attributes.length === 0 && newDn === undefined
       ? null
@@ -461,12 +575,15 @@ function ownBits(
   return { after: after | disable, held: !wantsDisabled, remembered: bits & ~disable };
 }
 
+/** @param image of the target, as it will be shown or is to be made; only flows by an extension ask for it */
 function metaverseContext(
   metaverse: MetaverseObject,
   connector: string,
   configuration: SyncConfiguration,
   clock: Clock,
-): EvaluationContext & { parameter(name: string): Value | undefined } {
+  image?: () => Image,
+): FlowContext & { parameter(name: string): Value | undefined } {
+  const extension = connectorExtension(connector, configuration);
   const attribute = (name: string) => own(metaverse.attributes, name)?.value;
   return {
     attribute,
@@ -475,5 +592,12 @@ function metaverseContext(
     parameter: parametersOf(connector, configuration),
     now: clock.now,
     random: () => clock.random(),
+    ...(extension !== undefined &&
+      image !== undefined && {
+        mapped: (flow) => {
+          const entry = csEntry(connector, image());
+          return mapForExport(extension, flow, mvEntry(metaverse), entry, configuration, clock.now);
+        },
+      }),
   };
 }

@@ -13,6 +13,7 @@ import {
   type ConnectorConfiguration,
   type Cycle,
   type DeletionRule,
+  type ExtensionModules,
   type Limit,
   type Limits,
   type MetaverseAttribute,
@@ -22,6 +23,8 @@ import {
 import { connectorFile, cycleFile, keysOf, metaverseFile, ruleFile } from "./configurationSchema.ts";
 import { durationMs } from "./duration.ts";
 import { closest } from "./expression/problems.ts";
+import type { MetaverseExtension, NamedExtension } from "./extension.ts";
+import { entryPointsOf, noExtensions, readExtension } from "./readExtension.ts";
 import {
   type AttributeInfo,
   compileRules,
@@ -56,6 +59,7 @@ export const defaultLimits: Limits = {
  * @param settings the app settings
  * @param kinds the schema of the settings of each kind of connector
  * @param schemaOf the schema of a directory where it is known; the rules are checked against it
+ * @param modules the rules extensions that the files may name
  * @throws ConfigurationError with every problem that was found
  */
 export function readConfiguration(
@@ -63,11 +67,18 @@ export function readConfiguration(
   settings: Settings,
   kinds: ReadonlyMap<string, SettingsSchema>,
   schemaOf: (connector: ConnectorConfiguration) => readonly ObjectTypeSchema[] | undefined = () => undefined,
+  modules: ExtensionModules = noExtensions,
 ): Configuration {
   const problems: ConfigurationProblem[] = [];
   const ofFolder = (folder: string) => files.filter(({ file }) => file.split("/").at(-2) === folder);
-  const { connectors, declared } = readConnectors(ofFolder("connectors"), settings, kinds, problems);
-  const { metaverse, parameters } = readMetaverse(files, settings, declared, problems);
+  const { connectors, declared } = readConnectors(ofFolder("connectors"), settings, kinds, modules, problems);
+  const { metaverse, parameters, metaverseExtension } = readMetaverse(
+    files,
+    settings,
+    declared,
+    modules,
+    problems,
+  );
   const cycles = readCycles(ofFolder("cycles"), connectors, declared, problems);
   const ruleTexts = [...ofFolder("rules")].sort((a, b) => (a.file < b.file ? -1 : 1));
   // With connectors or metaverse unread, every name in a rule would look wrong.
@@ -82,8 +93,16 @@ export function readConfiguration(
       return schema === undefined ? [] : [[name, schema] as const];
     }),
   );
-  const base = { connectors, metaverse, parameters, cycles, schemas };
-  return { ...base, ...compiledRules(ruleTexts, base) };
+  const base = {
+    connectors,
+    metaverse,
+    ...(metaverseExtension !== undefined && { metaverseExtension }),
+    parameters,
+    cycles,
+    schemas,
+    extensionTexts: modules.texts,
+  };
+  return { ...base, ...compiledRules(ruleTexts, base, modules.texts) };
 }
 
 /** The configuration with another set of rules: that which a run has stored. @throws ConfigurationError */
@@ -91,7 +110,10 @@ export function compileRuleTexts(
   texts: readonly ConfigurationFile[],
   configuration: Configuration,
 ): Configuration {
-  return { ...configuration, ...compiledRules(texts, configuration) };
+  return {
+    ...configuration,
+    ...compiledRules(texts, configuration, configuration.extensionTexts),
+  };
 }
 
 /** The rules of the texts, read but not checked against anything else. @throws ConfigurationError */
@@ -105,7 +127,7 @@ export function readRuleTexts(texts: readonly ConfigurationFile[]): readonly Syn
 /** What the directories' schemas show to be wrong: attributes that do not exist, types that do not fit. */
 export function checkAgainstSchemas(configuration: Configuration): readonly ConfigurationProblem[] {
   try {
-    compiledRules(configuration.ruleTexts, configuration);
+    compiledRules(configuration.ruleTexts, configuration, configuration.extensionTexts);
     return [];
   } catch (error) {
     if (error instanceof ConfigurationError) return error.problems;
@@ -129,6 +151,7 @@ function readConnectors(
   files: readonly ConfigurationFile[],
   settings: Settings,
   kinds: ReadonlyMap<string, SettingsSchema>,
+  modules: ExtensionModules,
   problems: ConfigurationProblem[],
 ): { connectors: ReadonlyMap<string, ConnectorConfiguration>; declared: ReadonlySet<string> } {
   const connectors = new Map<string, ConnectorConfiguration>();
@@ -141,7 +164,7 @@ function readConnectors(
         file.report(["name"], `There is another connector "${name}".`, "Give it another name.");
       declared.add(name);
     }
-    const connector = file.content === undefined ? undefined : readConnector(file, settings, kinds);
+    const connector = file.content === undefined ? undefined : readConnector(file, settings, kinds, modules);
     if (connector !== undefined) connectors.set(connector.name, connector);
     problems.push(...file.problems);
   }
@@ -154,6 +177,7 @@ function readConnector(
   file: YamlFile,
   settings: Settings,
   kinds: ReadonlyMap<string, SettingsSchema>,
+  modules: ExtensionModules,
 ): ConnectorConfiguration | undefined {
   const content = withoutFilter(file.content, (rest) => resolveSettings(rest, settings, file));
   if (file.problems.length > 0) return undefined;
@@ -176,10 +200,26 @@ function readConnector(
     }
     return undefined;
   }
-  const { onAbsence, objectTypes, runProfiles, limits, filter, ...rest } = parsed;
+  const { onAbsence, objectTypes, runProfiles, limits, filter, extension: extensionFile, ...rest } = parsed;
+  const extension =
+    extensionFile === undefined ? undefined : readExtension(extensionFile, "connector", modules, file);
+  if (rest.deprovision === "extension" && extensionFile === undefined)
+    file.report(
+      ["deprovision"],
+      "The connector has no rules extension that could decide.",
+      'Name one, as in "extension: guests.ts".',
+    );
+  else if (rest.deprovision === "extension" && extension !== undefined && !extension.entryPoints.deprovision)
+    file.report(
+      ["deprovision"],
+      `"connector" in extensions/${extension.file} has no deprovision.`,
+      "Add it, or write disconnect, explicitDisconnect or delete here.",
+    );
+  if (file.problems.length > 0) return undefined;
   checkFilter(file, filter as ConnectorConfiguration["filter"], objectTypes);
   return {
     ...rest,
+    ...(extension !== undefined && { extension }),
     settings: checked.data,
     objectTypes,
     filter: filter as ConnectorConfiguration["filter"],
@@ -260,8 +300,13 @@ function readMetaverse(
   files: readonly ConfigurationFile[],
   settings: Settings,
   declared: ReadonlySet<string>,
+  modules: ExtensionModules,
   problems: ConfigurationProblem[],
-): { metaverse: MetaverseSchema; parameters: ReadonlyMap<string, Value> } {
+): {
+  metaverse: MetaverseSchema;
+  parameters: ReadonlyMap<string, Value>;
+  metaverseExtension: NamedExtension<MetaverseExtension> | undefined;
+} {
   const metaverse = new Map<
     string,
     { name: string; attributes: Map<string, MetaverseAttribute>; deletionRule: DeletionRule }
@@ -276,7 +321,7 @@ function readMetaverse(
         "Describe the metaverse's object types in it.",
       ),
     );
-    return { metaverse, parameters };
+    return { metaverse, parameters, metaverseExtension: undefined };
   }
   const file = new YamlFile(source);
   const resolved = file.content === undefined ? undefined : resolveSettings(file.content, settings, file);
@@ -313,8 +358,24 @@ function readMetaverse(
           : { kind: "anyOf", connectors: deletionRule.anyOf },
     });
   });
+  const metaverseExtension =
+    parsed?.extension === undefined ? undefined : readExtension(parsed.extension, "metaverse", modules, file);
+  parsed?.objectTypes.forEach(({ deletionRule }, index) => {
+    const decides = parsed.extension === undefined || metaverseExtension?.entryPoints.shouldDeleteFromMV;
+    if (deletionRule !== "extension" || (parsed.extension !== undefined && decides)) return;
+    if (parsed.extension !== undefined && metaverseExtension === undefined) return; // told already
+    file.report(
+      ["objectTypes", index, "deletionRule"],
+      parsed.extension === undefined
+        ? "The metaverse has no rules extension that could decide."
+        : `"metaverse" in extensions/${parsed.extension} has no shouldDeleteFromMV.`,
+      parsed.extension === undefined
+        ? 'Name one at the top of the file, as in "extension: guests.ts".'
+        : "Add it, or write another deletion rule.",
+    );
+  });
   problems.push(...file.problems);
-  return { metaverse, parameters };
+  return { metaverse, parameters, metaverseExtension };
 }
 
 const cycleKeys = keysOf(cycleFile);
@@ -382,9 +443,10 @@ function ruleOf({ description, flows, origin, ...rule }: z.output<typeof ruleFil
     scope: rule.scope as SyncRule["scope"],
     ...(description !== undefined && { description }),
     ...(origin !== undefined && { origin }),
-    flows: flows.map(({ source, constant, expression, ownedBits, ...rest }): Flow => {
+    flows: flows.map(({ source, constant, expression, extension, ownedBits, ...rest }): Flow => {
       const base = { ...rest, ...(ownedBits !== undefined && { ownedBits }) };
       if (source !== undefined) return { ...base, kind: "direct", source };
+      if (extension !== undefined) return { ...base, kind: "extension", flowRuleName: extension };
       if (expression !== undefined) return { ...base, kind: "expression", expression };
       return {
         ...base,
@@ -401,6 +463,7 @@ type RuleBase = Pick<Configuration, "connectors" | "metaverse" | "parameters" | 
 function compiledRules(
   ruleTexts: readonly ConfigurationFile[],
   base: RuleBase,
+  extensionTexts: readonly ConfigurationFile[],
 ): {
   rules: RuleSet;
   ruleTexts: readonly ConfigurationFile[];
@@ -428,7 +491,7 @@ function compiledRules(
   return {
     rules: compiled.rules,
     ruleTexts,
-    rulesVersion: versionOf(ruleTexts, base),
+    rulesVersion: versionOf([...ruleTexts, ...extensionTexts], base),
     warnings,
   };
 }
@@ -479,6 +542,12 @@ function ruleContext(configuration: RuleBase): RuleContext {
       [...configuration.metaverse.values()].map((type) => [type.name, type.attributes]),
     ),
     parameters: new Set([...configuration.parameters.keys(), "Connector.ID"]),
+    extensions: new Map(
+      [...configuration.connectors.values()].flatMap(({ name, extension }) => {
+        const entryPoints = entryPointsOf(extension);
+        return entryPoints === undefined ? [] : [[name, entryPoints] as const];
+      }),
+    ),
   };
 }
 

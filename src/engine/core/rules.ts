@@ -50,7 +50,9 @@ interface FlowBase {
 export type Flow =
   | (FlowBase & { readonly kind: "direct"; readonly source: string })
   | (FlowBase & { readonly kind: "constant"; readonly value: Value })
-  | (FlowBase & { readonly kind: "expression"; readonly expression: string });
+  | (FlowBase & { readonly kind: "expression"; readonly expression: string })
+  /** The connector's rules extension maps it, by this name. */
+  | (FlowBase & { readonly kind: "extension"; readonly flowRuleName: string });
 
 export interface SyncRule {
   readonly name: string;
@@ -120,6 +122,8 @@ export interface RuleContext {
   /** By metaverse object type. */
   readonly metaverseAttributes: ReadonlyMap<string, ReadonlyMap<string, AttributeInfo>>;
   readonly parameters: ReadonlySet<string>;
+  /** By connector: the entry points of its rules extension. */
+  readonly extensions?: ReadonlyMap<string, ReadonlySet<string>>;
 }
 export interface AttributeInfo {
   readonly type: AttributeType;
@@ -181,6 +185,7 @@ class RuleCompiler {
   readonly #parameters: ReadonlySet<string>;
   readonly #connector: ReadonlyMap<string, AttributeInfo | null> | undefined;
   readonly #metaverse: ReadonlyMap<string, AttributeInfo> | undefined;
+  readonly #entryPoints: ReadonlySet<string> | undefined;
 
   constructor(rule: SyncRule, context: RuleContext, problems: RuleProblem[]) {
     this.#rule = rule;
@@ -192,6 +197,7 @@ class RuleCompiler {
     else if (!types.has(rule.connectorObjectType))
       this.#unknown(["connectorObjectType"], "object type", rule.connectorObjectType, types.keys());
     this.#connector = types?.get(rule.connectorObjectType);
+    this.#entryPoints = context.extensions?.get(rule.connector);
     const isOfAnyType = rule.metaverseObjectType === anyMetaverseObjectType && rule.direction === "inbound";
     this.#metaverse = isOfAnyType
       ? new Map([...context.metaverseAttributes.values()].flatMap((attributes) => [...attributes]))
@@ -317,7 +323,27 @@ class RuleCompiler {
       if (source != null && target != null) this.#direct(flow, source, target, [...path, "source"]);
       return [flow];
     }
+    if (flow.kind === "extension") {
+      this.#mapped([...path, "extension"]);
+      return [flow];
+    }
     return this.#expression(flow, target, [...path, "expression"]);
+  }
+
+  #mapped(path: (string | number)[]): void {
+    const { direction, connector } = this.#rule;
+    const entryPoint = direction === "inbound" ? "mapAttributesForImport" : "mapAttributesForExport";
+    if (this.#entryPoints?.has(entryPoint)) return;
+    this.#error(
+      path,
+      "no-extension",
+      this.#entryPoints === undefined
+        ? `The connector ${connector} has no rules extension that could map it.`
+        : `The rules extension of ${connector} has no ${entryPoint}.`,
+      this.#entryPoints === undefined
+        ? `Name one in the connector's file, as in "extension: guests.ts".`
+        : `Add it to the export "connector" of the extension.`,
+    );
   }
 
   #direct(

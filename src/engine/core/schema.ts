@@ -3,6 +3,8 @@ import type { ObjectTypeSchema, SchemaAttribute } from "../ports/connector.ts";
 import type { Syntax } from "./values.ts";
 
 export interface Syntaxes {
+  /** Whether the directory has told its schema. */
+  readonly known: boolean;
   /** Undefined while the directory has not been reached. */
   attribute(name: string): SchemaAttribute | undefined;
   syntax(name: string): Syntax;
@@ -13,6 +15,7 @@ export interface Syntaxes {
 export function syntaxesOf(schemas: readonly ObjectTypeSchema[], objectType: string): Syntaxes {
   const attributes = schemas.find((schema) => schema.name === objectType)?.attributes;
   return {
+    known: attributes !== undefined,
     attribute: (name) => attributes?.get(name),
     syntax: (name) => attributes?.get(name)?.syntax ?? "caseIgnore",
     writeOnly: (name) => attributes?.get(name)?.writeOnly ?? false,

@@ -9,6 +9,16 @@
  * What fails for one object is its error; the others, and the other targets, go on.
  */
 import { isDeepStrictEqual } from "node:util";
+import {
+  askDeletion,
+  askProjection,
+  connectedMVEntry,
+  connectorExtension,
+  csEntry,
+  ExtensionError,
+  extensionName,
+  mvEntry,
+} from "./callExtension.ts";
 import type { SyncConfiguration } from "./configuration.ts";
 import { FlowError } from "./flow.ts";
 import { projectedId } from "./identity.ts";
@@ -39,6 +49,7 @@ import {
   type OutboundDecision,
   type ReverseJoinLookup,
 } from "./outbound.ts";
+import { entryOf, type ProvisioningPlan, planProvisioning } from "./provisioning.ts";
 import { type DateTime, dateTimeToMs } from "./values.ts";
 
 export interface SyncInput {
@@ -140,13 +151,42 @@ export function synchronize(input: SyncInput): SyncDecision {
   return new Synchronization(input).decide();
 }
 
+interface Failure {
+  readonly code: string;
+  readonly message: string;
+  readonly rule?: string;
+  readonly attribute?: string;
+}
+
+/** The error of an object whose synchronisation failed, counted on from the one it has. `now` is ISO 8601. */
+export function synchronizationError(
+  { error: last }: ConnectorSpaceObject,
+  failure: Failure,
+  now: string,
+): ObjectError {
+  const previous = last?.code === failure.code ? last : null;
+  const stack = failure instanceof ExtensionError ? failure.extensionStack : null;
+  return {
+    phase: "synchronization",
+    code: failure.code,
+    message: failure.message,
+    ...(failure.rule !== undefined && { rule: failure.rule }),
+    ...(failure.attribute !== undefined && { attribute: failure.attribute }),
+    firstOccurred: previous?.firstOccurred ?? now,
+    retryCount: previous === null ? 0 : previous.retryCount + 1,
+    ...(stack !== null && { stack }),
+  };
+}
+
 /** How one linked object leaves the first stage. */
 type Fate =
   | { readonly kind: "stays"; readonly image: Image | null }
   /** Gone at the source, or its grace is over. */
   | { readonly kind: "deleted"; readonly reason: string }
   | { readonly kind: "retyped" }
-  | { readonly kind: "filtered" };
+  | { readonly kind: "filtered" }
+  /** A rules extension could not tell. */
+  | { readonly kind: "failed"; readonly error: FlowError };
 
 /** One decision in the making. It is local to one call, so that the function around it stays pure. */
 class Synchronization {
@@ -173,9 +213,10 @@ class Synchronization {
 
   decide(): SyncDecision {
     const { metaverse, objects } = this.#input;
-    const fates = new Map(objects.map((object) => [object.id, this.#fate(object)]));
+    const fates = new Map(objects.map((object) => [object.id, this.#decideFate(object)]));
     for (const object of objects) this.#applyFate(object, fates.get(object.id)!);
     this.#settleDuplicates();
+    const deletedBy = this.#askDeletion();
     for (const object of this.#linked()) this.#contribute(object);
 
     const remaining = this.#linked();
@@ -189,13 +230,22 @@ class Synchronization {
       ? decideRevival(rule, links)
         ? null
         : "it was deleted before"
-      : decideDeletion(rule, before, links);
+      : (deletedBy ?? decideDeletion(rule, before, links));
     const result = cause === null ? this.#live(remaining) : this.#delete(remaining, isNew ? null : cause);
     this.#countInbound(fates, result);
     return this.#decision(result);
   }
 
   // ---- what stays --------------------------------------------------------------------------------------------
+
+  #decideFate(object: ConnectorSpaceObject): Fate {
+    try {
+      return this.#fate(object);
+    } catch (error) {
+      if (!(error instanceof FlowError)) throw error;
+      return { kind: "failed", error };
+    }
+  }
 
   #fate(object: ConnectorSpaceObject): Fate {
     const { connector, absence } = object;
@@ -253,6 +303,11 @@ class Synchronization {
       case "filtered":
         this.#after.set(object.id, asDisconnector(object, "filtered"));
         this.#because("inbound", object, "It has left the scope of the rules.");
+        return;
+      case "failed":
+        // What the rules say of it still counts: an exception ends no metaverse object.
+        this.#images.set(object.id, importedImage(object));
+        this.#fail(object, fate.error);
         return;
       case "stays":
         this.#images.set(object.id, fate.image);
@@ -316,6 +371,31 @@ class Synchronization {
     }
   }
 
+  /** Whether the rules extension ends the metaverse object because of what has just been disconnected; why, or null. */
+  #askDeletion(): string | null {
+    const { metaverse, objects, now } = this.#input;
+    const extension = this.#configuration.metaverseExtension;
+    const rule = this.#configuration.metaverse.get(metaverse.objectType)?.deletionRule;
+    if (rule?.kind !== "extension" || extension === undefined || metaverse.deleted) return null;
+    const connected = objects.filter((object) => object.metaverseId === metaverse.id && !isUnsent(object));
+    const mventry = connectedMVEntry(mvEntry(metaverse), connected.map(entryOf), this.#configuration);
+    for (const object of connected) {
+      if (this.#after.get(object.id)?.metaverseId === metaverse.id) continue;
+      const last = object.synchronized ?? importedImage(object);
+      if (last === null) continue;
+      try {
+        const csentry = csEntry(object.connector, last);
+        if (askDeletion(extension, csentry, mventry, this.#configuration, now))
+          return `its object in ${object.connector} is gone, and ${extensionName(extension)} ends it then`;
+      } catch (error) {
+        if (!(error instanceof FlowError)) throw error;
+        this.#images.set(object.id, last);
+        this.#fail(object, error);
+      }
+    }
+    return null;
+  }
+
   #contribute(object: ConnectorSpaceObject): void {
     const image = this.#images.get(object.id) ?? null;
     if (this.#failed.has(object.id)) {
@@ -363,40 +443,15 @@ class Synchronization {
   }
 
   /** The object keeps its pending import for a retry; one that was to be linked just now is not linked. */
-  #fail(
-    object: ConnectorSpaceObject,
-    failure: {
-      readonly code: string;
-      readonly message: string;
-      readonly rule?: string;
-      readonly attribute?: string;
-    },
-  ): void {
+  #fail(object: ConnectorSpaceObject, failure: Failure): void {
     const original = this.#input.objects.find(({ id }) => id === object.id)!;
     const error = this.#error(original, failure);
     this.#failed.add(object.id);
     this.#after.set(object.id, { ...original, linking: null, error });
   }
 
-  #error(
-    object: ConnectorSpaceObject,
-    failure: {
-      readonly code: string;
-      readonly message: string;
-      readonly rule?: string;
-      readonly attribute?: string;
-    },
-  ): ObjectError {
-    const previous = object.error?.code === failure.code ? object.error : null;
-    const error: ObjectError = {
-      phase: "synchronization",
-      code: failure.code,
-      message: failure.message,
-      ...(failure.rule !== undefined && { rule: failure.rule }),
-      ...(failure.attribute !== undefined && { attribute: failure.attribute }),
-      firstOccurred: previous?.firstOccurred ?? this.#now,
-      retryCount: previous === null ? 0 : previous.retryCount + 1,
-    };
+  #error(object: ConnectorSpaceObject, failure: Failure): ObjectError {
+    const error = synchronizationError(object, failure, this.#now);
     this.#errors.set(object.id, error);
     return error;
   }
@@ -413,8 +468,21 @@ class Synchronization {
     const image = this.#images.get(object.id) ?? null;
     const keepsAlive =
       image !== null &&
-      rulesInScope(object, image, this.#configuration).some((rule) => rule.linkType !== "join");
+      (rulesInScope(object, image, this.#configuration).some((rule) => rule.linkType !== "join") ||
+        this.#projects(object, image));
     return { connector: object.connector, keepsAlive };
+  }
+
+  /** Whether the connector's rules extension would project it; one that fails ends nothing. */
+  #projects(object: ConnectorSpaceObject, image: Image): boolean {
+    const extension = connectorExtension(object.connector, this.#configuration);
+    if (extension?.entryPoints.shouldProjectToMV === undefined) return false;
+    try {
+      return askProjection(extension, csEntry(object.connector, image), this.#configuration) !== null;
+    } catch (error) {
+      if (error instanceof FlowError) return true;
+      throw error;
+    }
   }
 
   // ---- the metaverse object and its targets -------------------------------------------------------------------
@@ -427,16 +495,36 @@ class Synchronization {
       this.#now,
     );
     const live: MetaverseObject = { ...metaverse, attributes, deleted: false };
+    const plans = this.#plans(live, remaining);
+    // What was decided before stands where the extension cannot tell what it wants.
+    if (plans === null) return { ...live, connectors: this.#connections() };
     // What rules of the past have left pending is taken back where no rule is left.
     const connectors = new Set([
       ...configuration.rules.targets(metaverse.objectType),
+      ...plans.keys(),
       ...remaining.filter((object) => object.pendingExport !== null).map((object) => object.connector),
     ]);
-    for (const connector of [...connectors].sort()) this.#target(live, connector);
+    for (const connector of [...connectors].sort()) this.#target(live, connector, plans.get(connector));
     return { ...live, connectors: this.#connections() };
   }
 
-  #target(live: MetaverseObject, connector: string): void {
+  /** What the metaverse's rules extension wants; null: it failed. */
+  #plans(
+    live: MetaverseObject,
+    remaining: readonly ConnectorSpaceObject[],
+  ): ReadonlyMap<string, ProvisioningPlan> | null {
+    const sent = remaining.filter((object) => !isUnsent(object));
+    try {
+      return planProvisioning(live, sent, this.#configuration, this.#input.now);
+    } catch (error) {
+      if (!(error instanceof FlowError)) throw error;
+      this.#count("flowFailure");
+      this.#bearFailure(null, error);
+      return null;
+    }
+  }
+
+  #target(live: MetaverseObject, connector: string, plan: ProvisioningPlan | undefined): void {
     const linked = this.#linked().filter((object) => object.connector === connector);
     if (linked.length > 1) return; // an error of theirs already
     const [target = null] = linked;
@@ -449,7 +537,7 @@ class Synchronization {
       this.#apply(
         connector,
         target,
-        decideOutbound(live, connector, target, this.#configuration, this.#input),
+        decideOutbound(live, connector, target, this.#configuration, this.#input, plan),
       );
     } catch (error) {
       if (!(error instanceof FlowError)) throw error;
@@ -502,6 +590,10 @@ class Synchronization {
    */
   #failOutbound(connector: string, target: ConnectorSpaceObject | null, error: FlowError): void {
     this.#countOutbound(connector, "flowFailure");
+    this.#bearFailure(target, error);
+  }
+
+  #bearFailure(target: ConnectorSpaceObject | null, error: FlowError): void {
     const originals = this.#input.objects.filter((object) =>
       this.#linked().some(({ id }) => id === object.id),
     );
@@ -531,8 +623,13 @@ class Synchronization {
       message: `The metaverse object goes: ${cause}.`,
     });
     for (const object of remaining) {
-      const decision = decideDeprovisioning(metaverse, object, this.#configuration, this.#input, cause);
-      this.#apply(object.connector, object, decision);
+      try {
+        const decision = decideDeprovisioning(metaverse, object, this.#configuration, this.#input, cause);
+        this.#apply(object.connector, object, decision);
+      } catch (error) {
+        if (!(error instanceof FlowError)) throw error;
+        this.#failOutbound(object.connector, object, error);
+      }
     }
     const connectors = this.#connections();
     // The tombstone keeps the values: they say what was in the scope of which rule, should this be asked again.

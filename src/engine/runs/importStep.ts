@@ -472,5 +472,6 @@ export function runError(
     message: error.message,
     firstOccurred: error.firstOccurred,
     retryCount: error.retryCount,
+    ...(error.stack !== undefined && { stack: error.stack }),
   };
 }

@@ -1,11 +1,13 @@
 import pMap from "p-map";
 import type { Configuration } from "../core/configuration.ts";
+import { FlowError } from "../core/flow.ts";
 import { familyOf, shardOf, shards } from "../core/identity.ts";
 import {
   asDisconnector,
   type ConnectionDecision,
   contributionsOf,
   decideConnection,
+  type JoinCandidates,
   type JoinLookup,
   joinKey,
   joinLookups,
@@ -13,8 +15,18 @@ import {
   severalJoinRulesMessage,
 } from "../core/inbound.ts";
 import { newMetaverseObject, reduceContributions } from "../core/metaverse.ts";
-import { type ConnectorSpaceObject, importedImage, type MetaverseObject } from "../core/model.ts";
-import { type Provisioned, type SyncDecision, synchronize } from "../core/synchronize.ts";
+import {
+  type ConnectorSpaceObject,
+  importedImage,
+  type MetaverseObject,
+  type ObjectError,
+} from "../core/model.ts";
+import {
+  type Provisioned,
+  type SyncDecision,
+  synchronizationError,
+  synchronize,
+} from "../core/synchronize.ts";
 import { comparisonKey, dateTimeFromMs, dnKey, valuesOf } from "../core/values.ts";
 import { StoreError } from "../ports/tables.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
@@ -35,6 +47,8 @@ interface PlacingCursor {
   readonly from: string;
   /** Shards that have work for the flowing phase. */
   readonly flow: string;
+  /** Whether a rules extension has failed for any object so far. */
+  readonly failed: boolean;
 }
 
 interface FlowingCursor {
@@ -146,7 +160,15 @@ class SyncJob {
         full && this.#slice.step.type === "deltaSync"
           ? "The rules are not those of the last synchronisation: a full synchronisation was made."
           : null;
-      cursor = { phase: due ? "due" : "place", full, detail, shard: shards[0]!, from: "", flow: "" };
+      cursor = {
+        phase: due ? "due" : "place",
+        full,
+        detail,
+        shard: shards[0]!,
+        from: "",
+        flow: "",
+        failed: false,
+      };
     }
     if (cursor.phase === "due") cursor = await this.#queueDue(cursor);
 
@@ -156,7 +178,13 @@ class SyncJob {
       for await (const ids of batches(this.#candidates(shard, cursor.full, from), placingBatch)) {
         const counted = await this.#placeBatch(ids, cursor);
         from = after(ids.at(-1)!);
-        cursor = { ...cursor, shard, from, flow: merge(cursor.flow, counted.flow) };
+        cursor = {
+          ...cursor,
+          shard,
+          from,
+          flow: merge(cursor.flow, counted.flow),
+          failed: cursor.failed || counted.failed,
+        };
         await this.#slice.save(JSON.stringify(cursor), counted.statistics);
         if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
       }
@@ -164,7 +192,7 @@ class SyncJob {
     const nextShards = cursor.full ? shards : [...cursor.flow];
     return {
       kind: "done",
-      status: "success",
+      status: cursor.failed ? "completed-sync-errors" : "success",
       ...(cursor.detail === null ? {} : { detail: cursor.detail }),
       nextShards,
     };
@@ -215,7 +243,7 @@ class SyncJob {
   async #placeBatch(
     ids: readonly string[],
     { full }: PlacingCursor,
-  ): Promise<{ readonly flow: string; readonly statistics: Counters }> {
+  ): Promise<{ readonly flow: string; readonly statistics: Counters; readonly failed: boolean }> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#tryPlacing(ids, full);
@@ -229,7 +257,7 @@ class SyncJob {
   async #tryPlacing(
     ids: readonly string[],
     full: boolean,
-  ): Promise<{ readonly flow: string; readonly statistics: Counters }> {
+  ): Promise<{ readonly flow: string; readonly statistics: Counters; readonly failed: boolean }> {
     const { connectorSpace, metaverse } = this.#parts;
     const writer = this.#slice.writer;
     const stored = await this.#load(this.#connector, ids);
@@ -252,6 +280,7 @@ class SyncJob {
     const remains: (ObjectWrite & { readonly counters: Counters })[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
     let statistics: Counters = {};
+    let failed = false;
     const candidatesOf = await this.#lookUp(unlinked);
     for (const one of unlinked) {
       const object: ConnectorSpaceObject = { ...one.object, linking: null };
@@ -268,7 +297,20 @@ class SyncJob {
           ];
         }),
       );
-      const decision = decideConnection(object, this.#configuration, candidates);
+      const decision = this.#decideConnection(object, candidates, (id) => {
+        const inStore = [...candidatesOf.values()].flat().find(({ object: found }) => found.id === id);
+        return placed.get(id)?.after ?? inStore?.object;
+      });
+      if ("error" in decision) {
+        remains.push({
+          before: one,
+          after: { ...object, error: decision.error },
+          counters: { flowFailure: 1 },
+        });
+        errors.push({ object: object.id, error: runError(decision.error, object) });
+        failed = true;
+        continue;
+      }
       if (decision.kind === "disconnector") {
         const afterwards = asDisconnector(object, decision.reason);
         const error = this.#placingError(object, decision, candidates);
@@ -319,7 +361,21 @@ class SyncJob {
       );
     await connectorSpace.write(writer, remains);
     await this.#slice.report(errors);
-    return { flow: [...work].map(shardOf).join(""), statistics };
+    return { flow: [...work].map(shardOf).join(""), statistics, failed };
+  }
+
+  /** The error is that of a rules extension; the object stays as it is, and pending, for another try. */
+  #decideConnection(
+    object: ConnectorSpaceObject,
+    candidates: JoinCandidates,
+    found: (id: string) => MetaverseObject | undefined,
+  ): ConnectionDecision | { readonly error: ObjectError } {
+    try {
+      return decideConnection(object, this.#configuration, candidates, found);
+    } catch (error) {
+      if (!(error instanceof FlowError)) throw error;
+      return { error: synchronizationError(object, error, isoTime(this.#nowMs)) };
+    }
   }
 
   /** Whether the metaverse object knows of an unfinished link: then it is finished, else decided anew. */
@@ -671,6 +727,7 @@ function runErrorOf(error: SyncDecision["errors"][number]["error"]): RunError {
     message: error.message,
     firstOccurred: error.firstOccurred,
     retryCount: error.retryCount,
+    ...(error.stack !== undefined && { stack: error.stack }),
   };
 }
 

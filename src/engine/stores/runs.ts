@@ -333,6 +333,8 @@ export interface RunError {
   /** ISO 8601. */
   readonly firstOccurred: string;
   readonly retryCount: number;
+  /** Where in a rules extension an exception was thrown. */
+  readonly stack?: string;
 }
 
 export class HistoryStore {

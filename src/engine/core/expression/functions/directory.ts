@@ -92,7 +92,7 @@ function componentAt(name: string, parts: readonly string[], index: number): str
 
 const attributeType = /^[A-Za-z][A-Za-z0-9.-]*=/;
 
-function escapeComponent(component: string): string {
+export function escapeComponent(component: string): string {
   const name = attributeType.exec(component)?.[0] ?? "";
   const value = component.slice(name.length);
   assertLength(component.length * 2);
