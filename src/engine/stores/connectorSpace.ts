@@ -259,12 +259,13 @@ export class ConnectorSpaceStore {
           totals: addCounters(...chunk.map((one) => one.totals)),
         });
       }
+      // Fenced: a successor may have come back to a text that was obsolete here.
       for (const chunk of chunked(
         all.flatMap((one) => one.obsoleteRows),
         () => 1,
-        100,
+        operationsMax,
       )) {
-        await this.#tables.transact(tableNames.connectorSpace, partition, chunk);
+        await writer.transact(tableNames.connectorSpace, partition, chunk);
       }
     });
     await this.#cleanIndex(prepared.flatMap(({ obsoleteIndexRows }) => obsoleteIndexRows));

@@ -162,12 +162,13 @@ export class MetaverseStore {
         if (operations.length > 0)
           await writer.transact(tableNames.metaverse, partition, operations, { totals });
       }
+      // Fenced: a successor may have come back to a text that was obsolete here.
       for (const chunk of chunked(
         all.flatMap(({ obsoleteRows }) => obsoleteRows),
         () => 1,
-        100,
+        operationsMax,
       )) {
-        await this.#tables.transact(tableNames.metaverse, partition, chunk);
+        await writer.transact(tableNames.metaverse, partition, chunk);
       }
     });
     await this.#removeFromIndex(prepared.flatMap(({ oldKeys }) => oldKeys));

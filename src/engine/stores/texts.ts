@@ -5,6 +5,7 @@ import {
   prefixRange,
   type Row,
   rowsOf,
+  StoreError,
   type Tables,
 } from "../ports/tables.ts";
 
@@ -81,7 +82,7 @@ export function spillDeletions(spills: readonly Spill[]): Operation[] {
   );
 }
 
-/** The text of a property, read from its spill rows where it has them; null when absent. */
+/** The text of a property, read from its spill rows where it has them; null when absent. @throws StoreError */
 export async function decodeText(
   tables: Tables,
   table: string,
@@ -102,7 +103,11 @@ export async function decodeText(
     parts++;
   }
   if (parts !== spill.parts) {
-    throw new Error(`${table} ${row.partition} ${row.row}: ${name} has ${parts} of ${spill.parts} parts.`);
+    // The row has moved on since it was read; whoever wants it reads it again.
+    throw new StoreError(
+      "conflict",
+      `${table} ${row.partition} ${row.row}: ${name} has ${parts} of ${spill.parts} parts.`,
+    );
   }
   return text;
 }
