@@ -238,6 +238,19 @@ describe("the watchdog", () => {
     expect((await world.runs.get(id))!.run.status).toBe("success");
   });
 
+  test("cares for the other runs when the rows of one cannot be read", async () => {
+    const world = new RunWorld();
+    const broken = await world.protocol.start(cycle(step("AADMA", "deltaImport")));
+    const other = await world.protocol.start(cycle(step("ADMA", "deltaImport")));
+    world.bus.waiting.length = 0;
+    const row = { kind: "replace", row: "c|000|main", properties: { checkpoint: "{" } } as const;
+    await world.tables.transact("checkpoints", broken.id, [row]);
+    world.now += 61_000;
+    await expect(world.protocol.watch()).rejects.toThrow();
+    await world.quiet();
+    expect((await world.runs.get(other.id))!.run.status).toBe("success");
+  });
+
   test("leaves a run alone that is being worked on", async () => {
     const world = new RunWorld();
     await world.protocol.start(importAndExport);

@@ -555,43 +555,48 @@ export class RunProtocol {
 
   /** The timer that keeps any chain from hanging silently: it sends again what should have been worked on long ago. */
   async watch(): Promise<readonly string[]> {
-    const { runs, checkpoints, clock, timings } = this.#parts;
     const woken: string[] = [];
-    for (const runId of await runs.openIds()) {
-      const stored = await runs.get(runId);
-      if (stored === undefined || stored.run.endedAt !== null) continue;
-      const { run } = stored;
-      const rows = await checkpoints.list(runId, run.currentStep);
-      if (rows.length > 0 && rows.every(({ checkpoint }) => checkpoint.state === "done")) {
-        await this.#advance(runId, run.currentStep, firstShard, true);
-        continue;
+    const failures: unknown[] = [];
+    for (const runId of await this.#parts.runs.openIds()) {
+      try {
+        woken.push(...(await this.#watchRun(runId)));
+      } catch (error) {
+        failures.push(error); // the other runs are not to wait for it
       }
-      if (rows.length === 0 && run.currentStep === 0) {
-        // Created, never started.
-        await checkpoints.createMissing(runId, 0, [firstShard], clock.now());
-        await this.#sendUnstarted(run, 0, [firstShard]);
-        continue;
-      }
-      if (rows.length === 0) {
-        await this.#endRun(
-          runId,
-          "stopped-server",
-          "The checkpoints of the run are gone: the tables were restored.",
-        );
-        continue;
-      }
-      for (const row of rows) {
-        const { state, leaseOwner, leaseUntil, notBefore, updatedAt } = row.checkpoint;
-        if (state === "done") continue;
-        const since = Math.max(
-          updatedAt,
-          notBefore,
-          leaseOwner === null ? 0 : leaseUntil + timings.takeoverMs,
-        );
-        if (clock.now() - since < timings.watchdogMs) continue;
-        await this.#postpone(run, row, clock.now());
-        woken.push(`${runId} step ${run.currentStep + 1} ${row.key.shard}`);
-      }
+    }
+    if (failures.length > 0) throw failures[0];
+    return woken;
+  }
+
+  async #watchRun(runId: string): Promise<readonly string[]> {
+    const { runs, checkpoints, clock, timings } = this.#parts;
+    const stored = await runs.get(runId);
+    if (stored === undefined || stored.run.endedAt !== null) return [];
+    const { run } = stored;
+    const rows = await checkpoints.list(runId, run.currentStep);
+    if (rows.length > 0 && rows.every(({ checkpoint }) => checkpoint.state === "done")) {
+      await this.#advance(runId, run.currentStep, firstShard, true);
+      return [];
+    }
+    if (rows.length === 0 && run.currentStep === 0) {
+      // Created, never started.
+      await checkpoints.createMissing(runId, 0, [firstShard], clock.now());
+      await this.#sendUnstarted(run, 0, [firstShard]);
+      return [];
+    }
+    if (rows.length === 0) {
+      const reason = "The checkpoints of the run are gone: the tables were restored.";
+      await this.#endRun(runId, "stopped-server", reason);
+      return [];
+    }
+    const woken: string[] = [];
+    for (const row of rows) {
+      const { state, leaseOwner, leaseUntil, notBefore, updatedAt } = row.checkpoint;
+      if (state === "done") continue;
+      const heldUntil = leaseOwner === null ? 0 : leaseUntil + timings.takeoverMs;
+      if (clock.now() - Math.max(updatedAt, notBefore, heldUntil) < timings.watchdogMs) continue;
+      await this.#postpone(run, row, clock.now());
+      woken.push(`${runId} step ${run.currentStep + 1} ${row.key.shard}`);
     }
     return woken;
   }

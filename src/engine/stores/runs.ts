@@ -187,7 +187,10 @@ function admissionOperation(admission: Admission, etag: string | undefined): Ope
     : { kind: "replace", row: admissionRow, properties, etag };
 }
 
-const encodeRun = (run: Run) => ({ status: run.status, run: JSON.stringify(run) });
+const encodeRun = (run: Run) => {
+  const steps = run.steps.map((step) => ({ ...step, detail: shortText(step.detail) }));
+  return { status: run.status, run: JSON.stringify({ ...run, steps }) };
+};
 const decodeRun = (row: Row): Run => JSON.parse(String(row.properties.run));
 
 // ---- checkpoints -----------------------------------------------------------------------------------------------
@@ -317,7 +320,8 @@ export class CheckpointStore {
 
 function encodeCheckpoint({ cursor, ...rest }: Checkpoint) {
   const { properties, spillRows } = encodeTexts("cursor", { cursor });
-  return { properties: { ...properties, checkpoint: JSON.stringify(rest) }, spillRows };
+  const short = { ...rest, detail: shortText(rest.detail), lastError: shortText(rest.lastError) };
+  return { properties: { ...properties, checkpoint: JSON.stringify(short) }, spillRows };
 }
 
 // ---- errors of a run -------------------------------------------------------------------------------------------
@@ -375,10 +379,13 @@ export class HistoryStore {
   }
 }
 
-const messageMax = 4000;
+/** Characters; a whole row of messages must fit into a property. */
+const textMax = 2000;
+
+function shortText<T extends string | null>(text: T): T | string {
+  return text === null || text.length <= textMax ? text : `${text.slice(0, textMax)}…`;
+}
 
 function shortened(error: RunError): RunError {
-  return error.message.length <= messageMax
-    ? error
-    : { ...error, message: `${error.message.slice(0, messageMax)}…` };
+  return { ...error, message: shortText(error.message) };
 }
