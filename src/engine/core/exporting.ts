@@ -1,15 +1,17 @@
 /** Step 5: what a pending export counts as, and what its result makes of the object. */
 import { createHash } from "node:crypto";
 import type { ExportResult, ObjectTypeSchema } from "../ports/connector.ts";
-import type {
-  ConnectorSpaceObject,
-  EscrowedExport,
-  ObjectError,
-  PendingExport,
-  UnconfirmedExport,
+import { own } from "./flow.ts";
+import {
+  type ConnectorSpaceObject,
+  type EscrowedExport,
+  importedImage,
+  type ObjectError,
+  type PendingExport,
+  type UnconfirmedExport,
 } from "./model.ts";
 import { syntaxesOf } from "./schema.ts";
-import { type AttributeValue, attributesToJson } from "./values.ts";
+import { type AttributeValue, attributesEqual, attributesToJson, dnKey } from "./values.ts";
 
 /** How the plan and the limits count a change. */
 export type ExportKind = "add" | "update" | "rename" | "enable" | "disable" | "delete";
@@ -109,16 +111,28 @@ export function afterExport(
   };
 }
 
+/**
+ * What the next import is to show and the last one did not. When the answer to an export was lost, an import may have
+ * seen it before it was settled; no delta import would show it a second time.
+ */
 function unconfirmedAfter(
   object: ConnectorSpaceObject,
   sent: EscrowedExport,
   schemas: readonly ObjectTypeSchema[],
-): UnconfirmedExport {
+): UnconfirmedExport | null {
   if (sent.change === "delete") return { change: "delete", expected: {} };
-  const { writeOnly } = syntaxesOf(schemas, object.objectType);
+  const { writeOnly, syntax } = syntaxesOf(schemas, object.objectType);
+  const image = importedImage(object);
   const expected: Record<string, AttributeValue | null> = { ...object.unconfirmed?.expected };
-  for (const { name, after } of sent.attributes) if (!writeOnly(name)) expected[name] = after ?? null;
-  const newDn = sent.newDn ?? object.unconfirmed?.newDn;
+  for (const { name, after } of sent.attributes) {
+    if (writeOnly(name)) continue;
+    if (image !== null && attributesEqual(own(image.attributes, name), after, syntax(name)))
+      delete expected[name];
+    else expected[name] = after ?? null;
+  }
+  const wantedDn = sent.newDn ?? object.unconfirmed?.newDn;
+  const newDn = wantedDn !== undefined && dnKey(wantedDn) !== dnKey(image?.dn ?? "") ? wantedDn : undefined;
+  if (image !== null && newDn === undefined && Object.keys(expected).length === 0) return null;
   const change = object.unconfirmed?.change === "add" ? "add" : sent.change;
   return { change, ...(newDn === undefined ? {} : { newDn }), expected };
 }
