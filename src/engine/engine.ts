@@ -102,7 +102,7 @@ export class Engine {
       state: this.state,
       seen: new SeenStore(tables),
       plans: this.plans,
-      configuration: (version) => this.configurationOf(version),
+      configuration: (version, connector) => this.configurationOf(version, connector),
       connector: async (name) => this.connector(name),
       stagingMode: options.stagingMode,
     };
@@ -154,14 +154,15 @@ export class Engine {
   }
 
   /** The configuration with the rules of a run, whatever has been deployed since it began. */
-  async configurationOf(rulesVersion: string): Promise<Configuration> {
+  async configurationOf(rulesVersion: string, connector?: string): Promise<Configuration> {
     let version = this.#versions.get(rulesVersion);
     if (version === undefined) {
       version = this.#compile(rulesVersion);
       version.catch(() => this.#versions.delete(rulesVersion)); // the caller gets the error, the next one tries again
       this.#versions.set(rulesVersion, version);
     }
-    return withSchemas(await version, await this.#allSchemas());
+    const names = connector === undefined ? [...this.configuration.connectors.keys()] : [connector];
+    return withSchemas(await version, await this.#schemasOf(names));
   }
 
   async #compile(rulesVersion: string): Promise<Configuration> {
@@ -176,8 +177,7 @@ export class Engine {
     return compileRuleTexts(texts, this.configuration);
   }
 
-  async #allSchemas(): Promise<Map<string, readonly ObjectTypeSchema[]>> {
-    const names = [...this.configuration.connectors.keys()];
+  async #schemasOf(names: readonly string[]): Promise<Map<string, readonly ObjectTypeSchema[]>> {
     return new Map(await Promise.all(names.map(async (name) => [name, await this.schema(name)] as const)));
   }
 

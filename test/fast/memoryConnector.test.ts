@@ -18,8 +18,7 @@ connectorConformance(
     return {
       objectType: "user",
       outOfScope: "movedOutOfScope",
-      connect: (flaw?: Flaw) =>
-        new MemoryConnector(directory, {}, flaw === undefined ? undefined : unreachable),
+      connect: (flaw?: Flaw) => new MemoryConnector(directory, {}, flaw === undefined ? null : unreachable),
       fixtures: {
         add: async (displayName) =>
           directory.add(`CN=${displayName} ${directory.version},${ou}`, { displayName }).anchor,

@@ -57,7 +57,6 @@ function guestDirectory(): MemoryDirectory {
     },
     unique: [],
     stamp: null,
-    counts: true,
   });
 }
 
@@ -191,6 +190,7 @@ export class EngineWorld {
 
   constructor(options: WorldOptions = {}) {
     this.options = options;
+    this.guests.counts = true;
     this.tables = options.tables ?? new CountedTables();
     this.bus = new MemoryBus(options.detectsDuplicates ?? true);
     this.#life = new Life(Number.POSITIVE_INFINITY);
@@ -388,6 +388,13 @@ export class EngineWorld {
       });
     }
     return wanted;
+  }
+
+  /** The tables are lost, or those of another day are restored; the queue and the processes begin anew. */
+  restore(tables: CountedTables): void {
+    this.tables = tables;
+    this.bus.waiting.length = 0;
+    this.restart();
   }
 
   /** What keeps the accounts from being as the rules want them; empty when all is right. */

@@ -45,8 +45,6 @@ export interface DirectoryShape {
   readonly stamp: string | null;
   /** Values that the directory itself gives a new object. */
   given?(anchor: string, dn: string): Attributes;
-  /** The source counts its objects itself. */
-  readonly counts?: boolean;
 }
 
 const textMax = 2000;
@@ -60,8 +58,14 @@ export class MemoryDirectory {
   readonly writes: string[] = [];
   /** Watermarks below are no longer honoured. */
   honouredFrom = 0;
+  /** Whether a listing ends with the directory's own count. */
+  counts = false;
   /** Anchors that a full listing forgets, as a failing service does. */
   readonly forgotten = new Set<string>();
+  /** What the first page of a listing shows of some objects, by anchor, before a later one shows them as they are. */
+  readonly shownBefore = new Map<string, Attributes>();
+  /** While it is set, every call ends with it. */
+  failure: ConnectorError | null = null;
   /** Called before and after each write of the connector; may throw ConnectorError "unreachable". */
   beforeWrite: (change: string) => void = () => undefined;
   afterWrite: (change: string) => void = () => undefined;
@@ -173,9 +177,13 @@ export class MemoryConnector implements Connector {
   readonly scopeHash: string;
   readonly #directory: MemoryDirectory;
   readonly #options: ConnectorOptions;
-  readonly #flaw: ConnectorError | undefined;
+  readonly #flaw: ConnectorError | null;
 
-  constructor(directory: MemoryDirectory, options: ConnectorOptions = {}, flaw?: ConnectorError) {
+  constructor(
+    directory: MemoryDirectory,
+    options: ConnectorOptions = {},
+    flaw: ConnectorError | null = null,
+  ) {
     this.#directory = directory;
     this.#options = options;
     this.#flaw = flaw;
@@ -191,7 +199,8 @@ export class MemoryConnector implements Connector {
 
   #ask(): void {
     this.#options.alive?.();
-    if (this.#flaw !== undefined) throw this.#flaw;
+    const failure = this.#flaw ?? this.#directory.failure;
+    if (failure !== null) throw failure;
   }
 
   async schema(): Promise<readonly ObjectTypeSchema[]> {
@@ -233,7 +242,15 @@ export class MemoryConnector implements Connector {
     const rest = this.#directory
       .listed()
       .filter(({ anchor }) => anchor > place.after && !this.#directory.forgotten.has(anchor));
-    const entries = rest.slice(0, this.#pageSize).map((object) => this.#entry(object));
+    const early = place.after === "" ? [...this.#directory.shownBefore] : [];
+    const entries = [
+      ...early.map(([anchor, attributes]): ImportEntry => {
+        const { dn } = this.#directory.objects.get(anchor)!;
+        const { objectType } = this.#directory.shape;
+        return { kind: "object", anchor, image: { objectType, dn, attributes } };
+      }),
+      ...rest.slice(0, this.#pageSize).map((object) => this.#entry(object)),
+    ];
     return this.#page(entries, rest.length > this.#pageSize, {
       ...place,
       after: rest[this.#pageSize - 1]?.anchor ?? "",
@@ -253,8 +270,7 @@ export class MemoryConnector implements Connector {
 
   #page(entries: readonly ImportEntry[], more: boolean, next: Place): ImportPage {
     if (more) return { entries, resumeAt: JSON.stringify(next) };
-    const { shape } = this.#directory;
-    const sourceCount = shape.counts ? { sourceCount: this.#directory.listed().length } : {};
+    const sourceCount = this.#directory.counts ? { sourceCount: this.#directory.listed().length } : {};
     return { entries, resumeAt: null, complete: { watermark: String(next.high), ...sourceCount } };
   }
 

@@ -18,10 +18,11 @@ export interface EngineParts {
   readonly seen: SeenStore;
   readonly plans: PlanStore;
   /**
-   * The configuration with the rule set of this version, and with the schemas of the directories.
+   * The configuration with the rule set of this version, and with the schemas of the directories; only with that of
+   * `connector` when given, so that an import does not depend on another directory.
    * @throws ConnectorError when a directory cannot be asked for its schema.
    */
-  configuration(rulesVersion: string): Promise<Configuration>;
+  configuration(rulesVersion: string, connector?: string): Promise<Configuration>;
   connector(name: string): Promise<Connector>;
   /** `STAGING_MODE`, read anew at every call. */
   stagingMode(): boolean;
