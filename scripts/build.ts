@@ -4,7 +4,8 @@
  *   dist/src/   the compiled modules. `main` in package.json points at its functions, so the repository itself is a
  *               function app: the local host and `func start` run it from here.
  *   dist/app/   the deployable app: host.json, package.json with the production dependencies and the same `main`,
- *               the lock file, config/, and those very modules, byte for byte. Deployed with a remote build, or
+ *               the lock file, config/ with its extensions compiled (so that they run on every version of Node.js
+ *               that Azure offers), and those very modules, byte for byte. Deployed with a remote build, or
  *               complete with node_modules after `--package`, which copies the installed production packages.
  */
 import { spawnSync } from "node:child_process";
@@ -72,7 +73,7 @@ function compile(): void {
 
 /** A module whose source is gone would still be found by `main`, and its functions would still run. */
 function removeOrphans(): void {
-  for (const file of globSync("src/**/*.js", { cwd: join(root, "dist") })) {
+  for (const file of globSync("{src,config}/**/*.js", { cwd: join(root, "dist") })) {
     if (existsSync(join(root, file.replace(/\.js$/, ".ts")))) continue;
     for (const orphan of [file, `${file}.map`]) rmSync(join(root, "dist", orphan), { force: true });
     // The compiler's record says that the file is up to date; without the record it writes all of them again.
@@ -89,10 +90,8 @@ function assemble(): Manifest {
   for (const entry of ["host.json", "LICENSE", "config"]) {
     cpSync(join(root, entry), join(appFolder, entry), { recursive: true });
   }
-  cpSync(join(root, "dist/src"), join(appFolder, "dist/src"), {
-    recursive: true,
-    filter: (file) => !file.endsWith(".map"),
-  });
+  cpSync(join(root, "dist/src"), join(appFolder, "dist/src"), { recursive: true, filter: isNoMap });
+  placeExtensions();
   const {
     scripts: _scripts,
     devDependencies: _dev,
@@ -101,6 +100,18 @@ function assemble(): Manifest {
   writeJson(join(appFolder, "package.json"), manifest);
   writeJson(join(appFolder, "package-lock.json"), productionLock());
   return manifest as Manifest;
+}
+
+/** The compiled files alone: two files of one extension could differ. */
+function placeExtensions(): void {
+  const extensions = join(appFolder, "config/extensions");
+  for (const file of globSync("**/*.ts", { cwd: extensions })) rmSync(join(extensions, file));
+  const compiled = join(root, "dist/config/extensions");
+  if (existsSync(compiled)) cpSync(compiled, extensions, { recursive: true, filter: isNoMap });
+}
+
+function isNoMap(file: string): boolean {
+  return !file.endsWith(".map");
 }
 
 function productionLock(): LockFile {

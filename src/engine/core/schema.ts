@@ -8,6 +8,7 @@ export interface Syntaxes {
   /** Undefined while the directory has not been reached. */
   attribute(name: string): SchemaAttribute | undefined;
   syntax(name: string): Syntax;
+  /** What is written never comes back as it was: it is sent when an object is created, and not compared. */
   writeOnly(name: string): boolean;
 }
 
@@ -18,6 +19,9 @@ export function syntaxesOf(schemas: readonly ObjectTypeSchema[], objectType: str
     known: attributes !== undefined,
     attribute: (name) => attributes?.get(name),
     syntax: (name) => attributes?.get(name)?.syntax ?? "caseIgnore",
-    writeOnly: (name) => attributes?.get(name)?.writeOnly ?? false,
+    writeOnly: (name) => {
+      const { writeOnly = false, neverConfirmed = false } = attributes?.get(name) ?? {};
+      return writeOnly || neverConfirmed;
+    },
   };
 }

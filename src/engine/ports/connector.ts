@@ -12,6 +12,8 @@ export interface SchemaAttribute {
   readonly readOnly?: boolean;
   /** Never comes back in an import (passwords), so it is left out of the confirmation. */
   readonly writeOnly?: boolean;
+  /** The directory replaces what is written (pwdLastSet: -1 becomes the time), so no import can confirm it. */
+  readonly neverConfirmed?: boolean;
 }
 
 export interface ObjectTypeSchema {

@@ -48,6 +48,9 @@ const constructed = 0x4;
 /** Passwords: written, never read. [MS-ADTS] 3.1.1.3.1.5 */
 const writeOnlyNames: ReadonlySet<string> = new Set(["unicodepwd", "userpassword"]);
 
+/** Takes the orders 0 (change it at the next logon) and -1 (it was set now); the directory shows a time. */
+const orderNames: ReadonlySet<string> = new Set(["pwdlastset"]);
+
 /**
  * Reads the configured types and attributes in the directory's own schema.
  * @throws ConnectorError "configuration" for a type or attribute that the directory does not have.
@@ -131,6 +134,7 @@ function toAttribute(name: string, entry: LdapEntry, rdnAttribute: string): AdAt
     ...(syntax === undefined ? {} : { syntax }),
     ...(readOnly ? { readOnly } : {}),
     ...(writeOnly ? { writeOnly } : {}),
+    ...(orderNames.has(lower) ? { neverConfirmed: true } : {}),
     ...(rangeUpper === undefined ? {} : { rangeUpper: Number(rangeUpper) }),
   };
 }
