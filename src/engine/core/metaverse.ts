@@ -1,4 +1,5 @@
 /** Step 3: contributions become the metaverse object; and when it goes. */
+import { isDeepStrictEqual } from "node:util";
 import type { DeletionRule } from "./configuration.ts";
 import { own } from "./flow.ts";
 import type { Contribution } from "./inbound.ts";
@@ -14,6 +15,8 @@ export function newMetaverseObject(id: string, objectType: string): MetaverseObj
  * The attributes of the metaverse object: a function of the contributions alone, in whatever order they come. What
  * the object has now only tells since when a value stands.
  *
+ * What stays as it is stays the same object, and so do the attributes when all of them do: most often nothing changes.
+ *
  * Without merging, the offer of the lowest precedence wins. With merging, all values are collected down to the first
  * `authoritativeNull`; the lineage names the first of their rules.
  */
@@ -24,27 +27,42 @@ export function reduceContributions(
 ): MetaverseObject["attributes"] {
   const attributes: Record<string, MetaverseValue> = {};
   const byAttribute = Map.groupBy(contributions, (contribution) => contribution.attribute);
+  let kept = 0;
   for (const name of [...byAttribute.keys()].sort()) {
-    const ranked = byAttribute.get(name)!.toSorted(byRank);
-    const stop = ranked.findIndex((contribution) => contribution.offer === "authoritativeNull");
-    const offers = (stop < 0 ? ranked : ranked.slice(0, stop)).flatMap((contribution) =>
-      contribution.offer === "authoritativeNull" ? [] : [{ contribution, value: contribution.offer.value }],
-    );
-    const [first] = offers;
-    if (first === undefined) continue;
-    const { connector, rule, precedence, mergeType } = first.contribution;
-    const value =
-      mergeType === "update"
-        ? first.value
-        : merged(
-            offers.map((offer) => offer.value),
-            mergeType,
-          );
+    const offered = byAttribute.get(name)!;
+    const ranked = offered.length === 1 ? offered : offered.sort(byRank);
+    const [first] = ranked;
+    if (first!.offer === "authoritativeNull") continue;
+    const { connector, rule, precedence, mergeType } = first!;
+    const value = mergeType === "update" ? first!.offer.value : merged(valuesDownToNull(ranked), mergeType);
     const before = own(present, name);
     const since = before !== undefined && attributesEqual(before.value, value, "exact") ? before.since : now;
-    attributes[name] = { value, connector, rule, precedence, since };
+    const reduced = { value, connector, rule, precedence, since };
+    const stays = before !== undefined && isSame(before, reduced);
+    if (stays) kept++;
+    attributes[name] = stays ? before : reduced;
   }
-  return attributes;
+  const count = Object.keys(attributes).length;
+  return kept === count && count === Object.keys(present).length ? present : attributes;
+}
+
+function isSame(a: MetaverseValue, b: MetaverseValue): boolean {
+  return (
+    (a.value === b.value || isDeepStrictEqual(a.value, b.value)) &&
+    a.since === b.since &&
+    a.rule === b.rule &&
+    a.connector === b.connector &&
+    a.precedence === b.precedence
+  );
+}
+
+function valuesDownToNull(ranked: readonly Contribution[]): readonly AttributeValue[] {
+  const values: AttributeValue[] = [];
+  for (const { offer } of ranked) {
+    if (offer === "authoritativeNull") break;
+    values.push(offer.value);
+  }
+  return values;
 }
 
 /** Total, so that the outcome does not depend on the order of arrival. */

@@ -154,23 +154,34 @@ export function compileRules(rules: readonly SyncRule[], context: RuleContext): 
 
 function ruleSet(all: readonly CompiledRule[]): RuleSet {
   const rules = all.filter((rule) => rule.enabled).sort(byPrecedence);
-  const inbound = Map.groupBy(
+  const inbound = groupedBy(
     rules.filter((rule) => rule.direction === "inbound"),
-    (rule) => JSON.stringify([rule.connector, rule.connectorObjectType]),
+    (rule) => [rule.connector, rule.connectorObjectType],
   );
   const outboundRules = rules.filter((rule) => rule.direction === "outbound");
-  const outbound = Map.groupBy(outboundRules, (rule) =>
-    JSON.stringify([rule.connector, rule.metaverseObjectType]),
+  const outbound = groupedBy(outboundRules, (rule) => [rule.connector, rule.metaverseObjectType]);
+  const targets = new Map(
+    [...Map.groupBy(outboundRules, (rule) => rule.metaverseObjectType)].map(([type, ofType]) => [
+      type,
+      [...new Set(ofType.map((rule) => rule.connector))].sort(),
+    ]),
   );
-  const targets = Map.groupBy(outboundRules, (rule) => rule.metaverseObjectType);
   const sources = new Set(rules.filter((rule) => rule.direction === "inbound").map((rule) => rule.connector));
   return {
     rules,
-    inbound: (connector, type) => inbound.get(JSON.stringify([connector, type])) ?? [],
-    outbound: (connector, type) => outbound.get(JSON.stringify([connector, type])) ?? [],
+    inbound: (connector, type) => inbound.get(connector)?.get(type) ?? [],
+    outbound: (connector, type) => outbound.get(connector)?.get(type) ?? [],
     hasInbound: (connector) => sources.has(connector),
-    targets: (type) => [...new Set((targets.get(type) ?? []).map((rule) => rule.connector))].sort(),
+    targets: (type) => targets.get(type) ?? [],
   };
+}
+
+function groupedBy(
+  rules: readonly CompiledRule[],
+  keys: (rule: CompiledRule) => readonly [string, string],
+): ReadonlyMap<string, ReadonlyMap<string, readonly CompiledRule[]>> {
+  const outer = Map.groupBy(rules, (rule) => keys(rule)[0]);
+  return new Map([...outer].map(([key, inner]) => [key, Map.groupBy(inner, (rule) => keys(rule)[1])]));
 }
 
 /** Names settle what equal precedence leaves open, so that no outcome depends on the order of files. */

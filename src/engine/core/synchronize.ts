@@ -648,7 +648,7 @@ class Synchronization {
     const before = new Map(this.#input.objects.map((object) => [object.id, object]));
     const objects = [...this.#after].flatMap(([id, after]): ObjectChange[] => {
       const original = before.get(id) ?? null;
-      if (isDeepStrictEqual(original, after)) return [];
+      if (isSame(original, after)) return [];
       return [{ id, connector: (original ?? after)!.connector, before: original, after }];
     });
     return {
@@ -719,6 +719,16 @@ class Synchronization {
     const { connector, id: object } = about;
     this.#causes.push({ step, connector, object, ...(rule !== undefined && { rule }), message });
   }
+}
+
+/** Most of what an unchanged object holds is the very same. */
+function isSame(a: ConnectorSpaceObject | null, b: ConnectorSpaceObject | null): boolean {
+  if (a === null || b === null) return a === b;
+  const keys = Object.keys(a) as (keyof ConnectorSpaceObject)[];
+  return (
+    keys.length === Object.keys(b).length &&
+    keys.every((key) => a[key] === b[key] || isDeepStrictEqual(a[key], b[key]))
+  );
 }
 
 /** Milliseconds since 1970; without a retention the grace is over at once. */

@@ -160,17 +160,27 @@ export function comparisonKey(value: Value, syntax: Syntax = "caseIgnore"): stri
   }
 }
 
+/** As their comparison keys are, without making them where that can be seen at once. */
+export function valuesEqual(a: Value, b: Value, syntax: Syntax = "caseIgnore"): boolean {
+  if (a === b) return true;
+  if (typeof a === "string" && typeof b === "string" && syntax !== "dn")
+    return syntax === "caseIgnore" && a.toLowerCase() === b.toLowerCase();
+  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
+  return comparisonKey(a, syntax) === comparisonKey(b, syntax);
+}
+
 /** Equality of two attributes: as sets of values, whatever their order. */
 export function attributesEqual(
   a: AttributeValue | undefined,
   b: AttributeValue | undefined,
   syntax: Syntax = "caseIgnore",
 ): boolean {
-  if (a === undefined || b === undefined) return a === b;
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
   const left = valuesOf(a);
   const right = valuesOf(b);
   if (left.length !== right.length) return false;
-  if (left.length === 1) return comparisonKey(left[0]!, syntax) === comparisonKey(right[0]!, syntax);
+  if (left.length === 1) return valuesEqual(left[0]!, right[0]!, syntax);
   const keys = new Set(left.map((value) => comparisonKey(value, syntax)));
   return right.every((value) => keys.has(comparisonKey(value, syntax)));
 }
