@@ -1,12 +1,12 @@
 /**
- * `npm run build [-- --quiet] [-- --package]`: compiles src/ and puts together what is deployed.
+ * `npm run build -- [--quiet] [--package] [--out DIR]`: compiles src/ and puts together what is deployed.
  *
  *   dist/src/   the compiled modules. `main` in package.json points at its functions, so the repository itself is a
  *               function app: the local host and `func start` run it from here.
- *   dist/app/   the deployable app: host.json, package.json with the production dependencies and the same `main`,
- *               the lock file, config/ with its extensions compiled (so that they run on every version of Node.js
- *               that Azure offers), and those very modules, byte for byte. Deployed with a remote build, or
- *               complete with node_modules after `--package`, which copies the installed production packages.
+ *   dist/app/   the deployable app (in DIR, which must be new or empty): host.json, package.json with the production
+ *               dependencies and the same `main`, the lock file, config/ with its extensions compiled (so that they run
+ *               on every version of Node.js that Azure offers), and those very modules, byte for byte. Deployed with a
+ *               remote build, or complete with node_modules after `--package`, which copies the installed packages.
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -20,11 +20,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 const root = join(import.meta.dirname, "..");
-const appFolder = join(root, "dist/app");
 
 interface Manifest {
   readonly name: string;
@@ -46,8 +45,17 @@ interface LockedPackage {
 }
 
 const { values: options } = parseArgs({
-  options: { quiet: { type: "boolean", default: false }, package: { type: "boolean", default: false } },
+  options: {
+    quiet: { type: "boolean", default: false },
+    package: { type: "boolean", default: false },
+    out: { type: "string" },
+  },
 });
+const appFolder = resolve(options.out ?? join(root, "dist/app"));
+if (options.out !== undefined && existsSync(appFolder) && readdirSync(appFolder).length > 0) {
+  console.error(`--out: ${appFolder} is not empty.`);
+  process.exit(2);
+}
 
 compile();
 removeOrphans();
@@ -57,7 +65,9 @@ if (!options.quiet) {
   const complete = options.package
     ? "with its packages"
     : "without packages: npm ci --omit=dev, or --package";
-  console.log(`Compiled to dist/src. Deployable app (${manifest.main}) in dist/app, ${complete}.`);
+  console.log(
+    `Compiled to dist/src. Deployable app (${manifest.main}) in ${relative(process.cwd(), appFolder)}, ${complete}.`,
+  );
 }
 
 function compile(): void {

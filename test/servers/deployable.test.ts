@@ -1,0 +1,113 @@
+/** What is deployed: the app as `npm run build -- --package` puts it together, away from the repository. */
+import { execFile } from "node:child_process";
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+const root = join(import.meta.dirname, "../..");
+// Outside of the repository, so that no folder above it has packages.
+const app = mkdtempSync(join(tmpdir(), "deployable-"));
+const state = join(root, `.test/deployable-${process.pid}`);
+const node = (args: readonly string[], cwd = root) =>
+  promisify(execFile)(process.execPath, args, {
+    cwd,
+    env: { ...process.env, NO_COLOR: "1" },
+    maxBuffer: 16_000_000,
+  });
+
+interface Lock {
+  readonly packages: Readonly<Record<string, { readonly dev?: boolean; readonly optional?: boolean }>>;
+}
+const json = <Content>(file: string) => JSON.parse(readFileSync(file, "utf8")) as Content;
+
+/** Loads the app's entry points as the worker does, and prints the address of every module that this takes. */
+const listModules = `
+import { globSync } from "node:fs";
+import { registerHooks } from "node:module";
+import { pathToFileURL } from "node:url";
+const modules = [];
+registerHooks({
+  load(url, context, next) {
+    modules.push(url);
+    return next(url, context);
+  },
+});
+const { main } = JSON.parse(process.argv[1]);
+for (const file of globSync(main).sort()) await import(pathToFileURL(file).href);
+console.log(JSON.stringify(modules));
+process.exit();
+`;
+/** Enough for the modules to load; nothing is asked. */
+const settings = {
+  Storage: "UseDevelopmentStorage=true",
+  ServiceBus: "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=k;SharedAccessKey=eA==",
+  AD_URL: "ldaps://127.0.0.1:1",
+  AD_BIND_DN: "CN=a,DC=contoso,DC=local",
+  AD_BIND_PASSWORD: "p",
+  AD_BASE_DN: "DC=contoso,DC=local",
+  GUEST_OU: "OU=Guests,DC=contoso,DC=local",
+};
+
+describe("the deployable app", () => {
+  beforeAll(async () => {
+    await node([join(root, "scripts/build.ts"), "--quiet", "--package", "--out", app]);
+  });
+  afterAll(() => {
+    for (const folder of [app, state]) rmSync(folder, { recursive: true, force: true });
+  });
+
+  test("has what production needs, and nothing else", () => {
+    expect(globSync("*", { cwd: app }).sort()).toEqual(
+      ["LICENSE", "config", "dist", "host.json", "node_modules", "package-lock.json", "package.json"].sort(),
+    );
+    const { packages } = json<Lock>(join(root, "package-lock.json"));
+    const installed = globSync(["node_modules/**/node_modules/*", "node_modules/*", "node_modules/**/@*/*"], {
+      cwd: app,
+    }).filter((folder) => packages[folder] !== undefined);
+    expect(installed.length).toBeGreaterThan(20);
+    expect(installed.filter((folder) => packages[folder]!.dev === true)).toEqual([]);
+    const missing = Object.entries(packages).filter(
+      ([folder, { dev, optional }]) => !dev && !optional && !existsSync(join(app, folder)),
+    );
+    expect(missing).toEqual([]);
+    const manifest = json<Record<string, unknown>>(join(app, "package.json"));
+    expect(manifest).toMatchObject({ main: "dist/src/functions/*.js", type: "module" });
+    expect(Object.keys(manifest)).not.toContain("devDependencies");
+  });
+
+  test("loads from there alone: no module of the sandbox, none from outside of it", async () => {
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ["--input-type=module", "-e", listModules, readFileSync(join(app, "package.json"), "utf8")],
+      { cwd: app, env: { PATH: process.env.PATH, ...settings }, maxBuffer: 16_000_000 },
+    );
+    const modules = JSON.parse(stdout.split("\n").find((line) => line.startsWith("["))!) as string[];
+    const own = pathToFileURL(app).href;
+    const files = modules.filter((url) => !url.startsWith("node:"));
+    expect(files.length).toBeGreaterThan(100);
+    expect(
+      files.filter((url) => !url.startsWith(`${own}/dist/src/`) && !url.startsWith(`${own}/node_modules/`)),
+    ).toEqual([]);
+  });
+
+  test("does the main job, with every function that the repository has", async () => {
+    const start = (folder: readonly string[], once: readonly string[]) =>
+      node([
+        ...[join(root, "sandbox/start.ts"), ...folder, "--state", state, "--port", "0", "--guests", "2"],
+        ...once,
+      ]);
+    const { stdout } = await start(["--app", app], ["--once", "--fresh"]);
+    expect(stdout).toContain("Verified by reading the directory: 2 of 2 guests have the right account");
+    const registered = globSync("src/functions/*.ts", { cwd: root }).flatMap((file) =>
+      [...readFileSync(join(root, file), "utf8").matchAll(/app\.(?:http|timer)\(\s*"(\w+)"/g)].map(
+        ([, name]) => name,
+      ),
+    );
+    expect(registered).toContain("health");
+    // Steps and dead letters of three queues are registered in a loop.
+    expect(stdout).toContain(`functions   ${registered.length + 6} functions`);
+  });
+});
