@@ -161,7 +161,7 @@ class SyncJob {
           ? "The rules are not those of the last synchronisation: a full synchronisation was made."
           : null;
       cursor = {
-        phase: due ? "due" : "place",
+        phase: due && !full ? "due" : "place", // in a full synchronisation what is due flows with the rest
         full,
         detail,
         shard: shards[0]!,
@@ -465,7 +465,15 @@ class SyncJob {
       await this.#slice.save(JSON.stringify(cursor), outcome.statistics);
       if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
+    if (cursor.full) await this.#forgetWork();
     return { kind: "done", status: cursor.failed ? "completed-sync-errors" : "success" };
+  }
+
+  /** What an interrupted delta synchronisation had queued has flowed with all the others. */
+  async #forgetWork(): Promise<void> {
+    const { metaverse } = this.#parts;
+    for await (const ids of batches(metaverse.work(this.#slice.shard), flowingBatch))
+      await metaverse.removeWork(this.#slice.writer, ids);
   }
 
   async *#toFlow({
