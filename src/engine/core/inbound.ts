@@ -21,6 +21,7 @@ import {
   type DateTime,
   dateTimeFromMs,
   type Value,
+  valuesEqual,
   valuesOf,
 } from "./values.ts";
 
@@ -99,6 +100,19 @@ export function joinLookups(
       ];
     }),
   );
+}
+
+/** Whether the metaverse object is one that the join group looks for; a tombstone never is. */
+export function meets(
+  object: MetaverseObject,
+  { metaverseObjectType: type, conditions }: JoinLookup,
+): boolean {
+  if (object.deleted || (type !== anyMetaverseObjectType && type !== object.objectType)) return false;
+  return conditions.every(({ metaverseAttribute, value, caseSensitive }) => {
+    const syntax = caseSensitive ? "exact" : "caseIgnore";
+    const values = valuesOf(own(object.attributes, metaverseAttribute)?.value);
+    return values.some((one) => valuesEqual(one, value, syntax));
+  });
 }
 
 /**

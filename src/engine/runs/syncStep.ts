@@ -11,6 +11,7 @@ import {
   type JoinLookup,
   joinKey,
   joinLookups,
+  meets,
   severalJoinRules,
   severalJoinRulesMessage,
 } from "../core/inbound.ts";
@@ -737,18 +738,6 @@ function runErrorOf(error: SyncDecision["errors"][number]["error"]): RunError {
     retryCount: error.retryCount,
     ...(error.stack !== undefined && { stack: error.stack }),
   };
-}
-
-function meets(object: MetaverseObject, { metaverseObjectType, conditions }: JoinLookup): boolean {
-  if (object.deleted || (metaverseObjectType !== "*" && object.objectType !== metaverseObjectType))
-    return false;
-  return conditions.every(({ metaverseAttribute, value, caseSensitive }) => {
-    const syntax = caseSensitive ? "exact" : "caseIgnore";
-    const key = comparisonKey(value, syntax);
-    return valuesOf(object.attributes[metaverseAttribute]?.value).some(
-      (own) => comparisonKey(own, syntax) === key,
-    );
-  });
 }
 
 function holds(
