@@ -53,6 +53,7 @@ const textMax = 2000;
 export class MemoryDirectory {
   readonly shape: DirectoryShape;
   readonly objects = new Map<string, MemoryObject>();
+  readonly #more = new Map<string, AttributeType>();
   version = 0;
   /** What the connector wrote: `add CN=…`. */
   readonly writes: string[] = [];
@@ -74,6 +75,15 @@ export class MemoryDirectory {
 
   constructor(shape: DirectoryShape) {
     this.shape = shape;
+  }
+
+  /** One more attribute in the schema. */
+  allow(name: string, type: AttributeType): void {
+    this.#more.set(name, type);
+  }
+
+  get attributes(): Readonly<Record<string, AttributeType>> {
+    return { ...this.shape.attributes, ...Object.fromEntries(this.#more) };
   }
 
   add(dn: string, attributes: Attributes, anchor?: string): MemoryObject {
@@ -205,11 +215,11 @@ export class MemoryConnector implements Connector {
 
   async schema(): Promise<readonly ObjectTypeSchema[]> {
     this.#ask();
-    const { objectType, attributes } = this.#directory.shape;
+    const { attributes, shape } = this.#directory;
     const types = Object.entries(attributes).map(
       ([name, type]) => [name, { name, type, multiValued: name.startsWith("other") }] as const,
     );
-    return [{ name: objectType, attributes: new Map(types) }];
+    return [{ name: shape.objectType, attributes: new Map(types) }];
   }
 
   async *importPages(start: ImportStart): AsyncGenerator<ImportPage> {
