@@ -37,8 +37,8 @@ export const metaverse: MetaverseExtension = {
         connector: "ADMA",
         objectType: "user",
         dn,
-        // -1: the password was set just now, so nobody is asked to change it.
-        attributes: { sAMAccountName: accountName, pwdLastSet: -1 },
+        // Set now, as the password is. All other values, the account name too, are flowed by rule AD-B2B-OUT.
+        attributes: { pwdLastSet: -1 },
       },
     ];
   },

@@ -354,10 +354,14 @@ function thrown(error: unknown): { readonly message: string; readonly stack: str
 
 /** The frames of the extension, by the names of its files; below them stands only how the engine came to call it. */
 function withoutEngine(stack: string): string {
-  const lines = stack.split("\n");
+  const lines = bounded(stack, stackMax).split("\n");
   const end = lines.findIndex((line) => /^\s+at .*callExtension\.[jt]s/.test(line));
   const own = end < 0 ? lines : lines.slice(0, end);
-  return bounded(own.join("\n").replaceAll(/(?:file:\/\/)?[^\s(]*\/extensions\//g, "extensions/"), stackMax);
+  return own
+    .map((line) =>
+      /^\s+at /.test(line) ? line.replace(/(?:file:\/\/)?[^\s(]*\/extensions\//, "extensions/") : line,
+    )
+    .join("\n");
 }
 
 function wrongAnswer(
