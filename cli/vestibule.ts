@@ -1,11 +1,12 @@
 /**
- * `npm run vestibule -- <command>`: runs and questions to any deployment, over its HTTP API. Exit code 0 when the
- * command, and with --wait the run, went well; otherwise 1.
+ * `npm run vestibule -- <command>`: runs and questions to any deployment, over its HTTP API; and `rules import`, which
+ * needs none. Exit code 0 when the command, and with --wait the run, went well; otherwise 1.
  */
 import { Command, Option } from "commander";
 import { Api, ApiError, type Page, type Run, UnreachableError } from "./api.ts";
 import { followRun } from "./followRun.ts";
 import { describeItem, describeItems, describeRun, duration, textTable, wentWell } from "./print.ts";
+import { addRulesImport, ImportError } from "./takeOver.ts";
 
 interface CommonOptions {
   readonly url: string;
@@ -195,10 +196,14 @@ program
     if (health.status !== "healthy") process.exitCode = 1;
   });
 
+addRulesImport(program);
+
 try {
   await program.parseAsync();
 } catch (error) {
-  if (!(error instanceof ApiError) && !(error instanceof UnreachableError)) throw error;
+  const isTold =
+    error instanceof ApiError || error instanceof UnreachableError || error instanceof ImportError;
+  if (!isTold) throw error;
   console.error(common().json && error instanceof ApiError ? JSON.stringify(error.problem) : error.message);
   process.exitCode = 1;
 }

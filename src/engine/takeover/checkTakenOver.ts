@@ -1,0 +1,85 @@
+/** Rules that were taken over, checked as the configuration will check them, with the types that the export tells. */
+import { type AttributeInfo, compileRules, type RuleContext, type SyncRule } from "../core/rules.ts";
+import type { NamedConnector } from "./configurationOf.ts";
+import { selectedAttributes } from "./connector.ts";
+import type { Finding } from "./findings.ts";
+import type { ExportedMetaverse } from "./metaverse.ts";
+
+export function checkTakenOver(
+  rules: readonly SyncRule[],
+  connectors: readonly NamedConnector[],
+  metaverse: ExportedMetaverse | undefined,
+  parameters: ReadonlySet<string>,
+): readonly Finding[] {
+  const compiled = compileRules(rules, takenOverContext(rules, connectors, metaverse, parameters));
+  return (compiled.ok ? compiled.warnings : compiled.problems)
+    .filter(({ code }) => isKnowable(code, metaverse))
+    .map(({ rule, path, message, remedy, position, severity }) => ({
+      kind: severity === "error" ? "decision" : "remark",
+      about: rule,
+      message: `${severity === "error" ? "The configuration does not load before this is mended: " : ""}${pathText(path)}${position === undefined ? "" : ` (line ${position.line}, column ${position.column})`}: ${message}${remedy === "" ? "" : ` ${remedy}`}`,
+    }));
+}
+
+/** What an export tells of the schemas; a connector that is not in it is not judged. */
+export function takenOverContext(
+  rules: readonly SyncRule[],
+  connectors: readonly NamedConnector[],
+  metaverse: ExportedMetaverse | undefined,
+  parameters: ReadonlySet<string>,
+): RuleContext {
+  const joined = new Set(
+    rules.flatMap(({ join }) => join.flat().map(({ metaverseAttribute }) => metaverseAttribute)),
+  );
+  const connectorAttributes = new Map(
+    connectors.map(({ name, exported }) => {
+      const types = new Set([
+        ...exported.schema.keys(),
+        ...rules
+          .filter(({ connector }) => connector === name)
+          .map(({ connectorObjectType }) => connectorObjectType),
+      ]);
+      return [
+        name,
+        new Map(
+          [...types].map((type): [string, ReadonlyMap<string, AttributeInfo | null>] => [
+            type,
+            new Map(
+              selectedAttributes(exported, type).map((attribute) => [
+                attribute,
+                exported.schema.get(type)?.get(attribute) ?? null,
+              ]),
+            ),
+          ]),
+        ),
+      ] as const;
+    }),
+  );
+  const metaverseAttributes = new Map(
+    [...(metaverse?.schema ?? [])].map(
+      ([type, attributes]) =>
+        [
+          type,
+          new Map(
+            [...attributes].map(([name, { indexed, ...info }]) => [
+              name,
+              { ...info, indexed: indexed || joined.has(name) },
+            ]),
+          ),
+        ] as const,
+    ),
+  );
+  return { connectorAttributes, metaverseAttributes, parameters: new Set([...parameters, "Connector.ID"]) };
+}
+
+/** What is said of connectors and extensions is said where they are taken over. */
+function isKnowable(code: string, metaverse: ExportedMetaverse | undefined): boolean {
+  if (code === "unknown-metaverse-object-type") return metaverse !== undefined;
+  return code !== "unknown-connector" && code !== "no-extension";
+}
+
+function pathText(path: readonly (string | number)[]): string {
+  return path
+    .map((key, index) => (typeof key === "number" ? `[${key}]` : index === 0 ? key : `.${key}`))
+    .join("");
+}
