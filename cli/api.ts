@@ -29,6 +29,8 @@ export interface ObjectError {
   readonly rule?: string | null;
   readonly attribute?: string | null;
   readonly message: string;
+  /** Where in a rules extension an exception was thrown. */
+  readonly stack?: string;
 }
 
 export interface Run {

@@ -40,7 +40,7 @@ export function describeRun(run: Run): string {
   ].join("\n");
 }
 
-/** `code object (attribute, rule): message` */
+/** `code object (attribute, rule): message`, and below it where in a rules extension it was thrown. */
 export function describeError(error: ObjectError): string {
   const object = error.dn ?? error.anchor;
   const where = [
@@ -51,7 +51,8 @@ export function describeError(error: ObjectError): string {
     colors.red(error.code) +
     (object ? ` ${object}` : "") +
     (where.length > 0 ? ` (${where.join(", ")})` : "") +
-    `: ${error.message}`
+    `: ${error.message}` +
+    framesOf(error).join("")
   );
 }
 
@@ -80,6 +81,11 @@ const counterOrder = [
   ...["provisionedDisconnect", "provisionedRenameFlow", "provisionedRenameNoFlow"],
   ...["exportAdd", "exportUpdate", "exportRename", "exportDelete", "exportDeleteAdd", "exportFailure"],
 ];
+
+function framesOf({ stack = "" }: ObjectError): string[] {
+  const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
+  return frames.map((line) => `\n${colors.dim(line)}`);
+}
 
 /** The counters that are not zero, as `stageAdd 40`. */
 export function counters(step: Step): string[] {
