@@ -11,11 +11,12 @@ export default class CountReporter implements Reporter {
     for (const module of modules) {
       let own = 0;
       for (const test of module.children.allTests()) {
-        const { state } = test.result();
-        if (state === "passed") counts.passed++;
-        else if (state === "skipped") {
+        const result = test.result();
+        if (result.state === "passed") counts.passed++;
+        else if (result.state === "skipped") {
           counts.skipped++;
-          skipped.push(`${module.relativeModuleId}: ${test.fullName}`);
+          const reason = result.note === undefined ? "" : ` (${result.note})`;
+          skipped.push(`${module.relativeModuleId}: ${test.fullName}${reason}`);
         } else {
           counts.failed++;
           own++;
