@@ -67,9 +67,13 @@ export class ApiError extends Error {
   readonly problem: Problem;
 
   constructor(status: number, problem: Problem) {
-    const suggestions = problem.suggestions ?? [];
-    const lines = [problem.detail === undefined ? problem.title : `${problem.title}: ${problem.detail}`];
-    if (suggestions.length > 0)
+    const { detail, suggestions = [] } = problem;
+    const lines = [detail === undefined ? problem.title : `${problem.title}: ${detail}`];
+    // Most details end with them already.
+    if (
+      suggestions.length > 0 &&
+      !suggestions.some((one) => detail?.endsWith(`${one}.`) || detail?.endsWith(`"${one}"?`))
+    )
       lines.push(`Did you mean ${suggestions.map((one) => `"${one}"`).join(", ")}?`);
     super(lines.join("\n"));
     this.status = status;

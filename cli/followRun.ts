@@ -16,6 +16,8 @@ export interface FollowOptions {
 }
 
 const eraseLine = "\r\x1b[2K";
+/** A line that is longer than the terminal is cut there: of a wrapped one only a part could be erased. */
+const cutLine = (line: string) => `\x1b[?7l${line}\x1b[?7h`;
 
 /**
  * Polls a run until it has ended.
@@ -35,7 +37,7 @@ export async function followRun(api: Api, runId: string, options: FollowOptions)
     shown = "";
   };
   const showRunning = (line: string) => {
-    if (isTerminal) out.write(eraseLine + line);
+    if (isTerminal) out.write(eraseLine + cutLine(line));
     else if (line !== shown && Date.now() - shownAt >= plainEveryMs) out.write(`${line}\n`);
     else return;
     shown = line;

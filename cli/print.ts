@@ -1,4 +1,5 @@
-/** How runs, problems and lists of things look on a terminal. */
+/** How runs look on a terminal, and what everything that is shown there is made of. */
+import { stripVTControlCharacters } from "node:util";
 import Table from "cli-table3";
 import colors from "picocolors";
 import type { ObjectError, Run, Step } from "./api.ts";
@@ -12,7 +13,27 @@ export function textTable(head: readonly string[], rows: readonly (readonly stri
     style: { head: [], border: colors.isColorSupported ? ["gray"] : [] },
   });
   table.push(...rows.map((row) => [...row]));
-  return table.toString();
+  const lines = table.toString().split("\n");
+  // A line under the titles is enough: rows tell themselves apart.
+  return lines
+    .filter((line, index) => index < 3 || !stripVTControlCharacters(line).startsWith("├"))
+    .join("\n");
+}
+
+/** Names and their values, one or more lines each; what has no value is left out. */
+export function facts(pairs: readonly (readonly [name: string, value: string | undefined])[]): string {
+  const known = pairs.filter((pair): pair is readonly [string, string] => Boolean(pair[1]));
+  const width = Math.max(...known.map(([name]) => name.length)) + 2;
+  return known
+    .map(
+      ([name, value]) => colors.bold(name.padEnd(width)) + value.replaceAll("\n", `\n${" ".repeat(width)}`),
+    )
+    .join("\n");
+}
+
+/** `2026-01-31 12:00:05 UTC` */
+export function instant(iso: string): string {
+  return `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC`;
 }
 
 /** A run as a table of its steps with their counters, then its errors, then how it ended. */
@@ -35,7 +56,7 @@ export function describeRun(run: Run): string {
     ...details,
     ...errors.slice(0, errorsMax).map(({ step, error }) => `Step ${step.number}: ${describeError(error)}`),
     ...(errors.length > errorsMax ? [`… and ${errors.length - errorsMax} more errors.`] : []),
-    `${run.id}: ${what} ${colorStatus(run.status)}, started ${run.startedAt} by ${run.trigger}` +
+    `${run.id}: ${what} ${colorStatus(run.status)}, started ${instant(run.startedAt)} by ${run.trigger}` +
       (run.endedAt ? `, took ${duration(run.startedAt, run.endedAt)}.` : ", still running."),
   ].join("\n");
 }
@@ -119,53 +140,4 @@ export function duration(from: string | null | undefined, to: string | null | un
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-/**
- * Things of one kind as a table. Columns are the properties that any of them has: those in `first`, then the rest.
- */
-export function describeItems(items: readonly object[], first: readonly string[] = []): string {
-  if (items.length === 0) return "None.";
-  const present = [...new Set(items.flatMap((item) => Object.keys(item)))];
-  const columns = [
-    ...first.filter((name) => present.includes(name)),
-    ...present.filter((name) => !first.includes(name)),
-  ];
-  const rows = items.map((item) => columns.map((name) => cell((item as Record<string, unknown>)[name])));
-  return textTable(columns, rows);
-}
-
-/** One thing as a table of its properties. */
-export function describeItem(item: object): string {
-  return textTable(
-    ["Property", "Value"],
-    Object.entries(item).map(([name, value]) => [name, cell(value)]),
-  );
-}
-
-/** A value on one line, or a line for each part of a list or object. */
-export function cell(value: unknown): string {
-  if (value === null || value === undefined) return "";
-  if (typeof value !== "object") return String(value);
-  if (Array.isArray(value)) return value.map(inline).join("\n");
-  const marked = markedValue(value);
-  if (marked !== undefined) return marked;
-  return Object.entries(value)
-    .filter(([, part]) => part !== null && part !== undefined)
-    .map(([name, part]) => `${name}: ${inline(part)}`)
-    .join("\n");
-}
-
-function inline(value: unknown): string {
-  if (value === null || value === undefined) return "";
-  if (typeof value !== "object") return String(value);
-  if (Array.isArray(value)) return value.map(inline).join(", ");
-  const parts = Object.entries(value).filter(([, part]) => part !== null && part !== undefined);
-  return markedValue(value) ?? parts.map(([name, part]) => `${name} ${inline(part)}`).join(", ");
-}
-
-/** Values that JSON has no form for: {"$dt":"…"}, {"$bin":"…"}, {"$int64":"…"}, {"$ref":"…"}. */
-function markedValue(value: object): string | undefined {
-  const [[mark, text] = [], ...more] = Object.entries(value);
-  return more.length === 0 && /^\$(dt|bin|int64|ref)$/.test(mark ?? "") ? String(text) : undefined;
 }

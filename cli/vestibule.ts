@@ -4,8 +4,21 @@
  */
 import { Command, Option } from "commander";
 import { Api, ApiError, type Page, type Run, UnreachableError } from "./api.ts";
+import {
+  type Connector,
+  type ConnectorSpaceItem,
+  type ConnectorSpaceObject,
+  describeConnector,
+  describeConnectors,
+  describeMetaverse,
+  describeMetaverseObject,
+  describeObject,
+  describeObjects,
+  type MetaverseItem,
+  type MetaverseObject,
+} from "./describe.ts";
 import { followRun } from "./followRun.ts";
-import { describeItem, describeItems, describeRun, duration, textTable, wentWell } from "./print.ts";
+import { colorStatus, describeRun, duration, facts, instant, textTable, wentWell } from "./print.ts";
 import { addRulesImport, ImportError } from "./takeOver.ts";
 
 interface CommonOptions {
@@ -104,8 +117,8 @@ withPaging(program.command("runs"))
               one.cycle
                 ? `${one.cycle} cycle`
                 : one.steps.map((s) => `${s.connector} ${s.profile}`).join(", "),
-              one.status,
-              one.startedAt,
+              colorStatus(one.status),
+              instant(one.startedAt),
               duration(one.startedAt, one.endedAt),
               one.trigger,
             ]),
@@ -128,8 +141,9 @@ program
   .description("connectors with their counts, pending changes and last runs")
   .argument("[name]", "only this one, in full")
   .action(async (name: string | undefined) => {
-    if (name !== undefined) show(await openApi().get<object>(`/connectors/${part(name)}`), describeItem);
-    else showPage(await openApi().get<Page<object>>("/connectors"), (all) => describeItems(all, ["name"]));
+    if (name !== undefined)
+      show(await openApi().get<Connector>(`/connectors/${part(name)}`), describeConnector);
+    else showPage(await openApi().get<Page<Connector>>("/connectors"), describeConnectors);
   });
 
 withPaging(program.command("objects <connector>"))
@@ -141,8 +155,8 @@ withPaging(program.command("objects <connector>"))
   .option("--anchor <anchor>", "with this anchor")
   .action(async (connector: string, filters: ListOptions & Record<string, string>) =>
     showPage(
-      await openApi().get<Page<object>>(`/connectors/${part(connector)}/objects`, { ...filters }),
-      (items) => describeItems(items, ["id", "anchor", "dn"]),
+      await openApi().get<Page<ConnectorSpaceItem>>(`/connectors/${part(connector)}/objects`, { ...filters }),
+      describeObjects,
     ),
   );
 
@@ -150,22 +164,49 @@ program
   .command("object <connector> <anchor>")
   .description("one connector space object: its images, pending changes, link and errors")
   .action(async (connector: string, anchor: string) =>
-    show(await openApi().get<object>(`/connectors/${part(connector)}/objects/${part(anchor)}`), describeItem),
+    show(
+      await openApi().get<ConnectorSpaceObject>(`/connectors/${part(connector)}/objects/${part(anchor)}`),
+      describeObject,
+    ),
   );
 
 const metaverse = program.command("metaverse").description("search the metaverse");
 withPaging(metaverse.command("search <clause...>"))
   .description('objects for which every clause holds, for example: "accountName isPresent"')
-  .action(async (where: string[], options: ListOptions) =>
-    showPage(await openApi().get<Page<object>>("/metaverse", { where, ...options }), (items) =>
-      describeItems(items, ["id", "objectType", "attributes", "connectors"]),
+  .option("--attributes <names>", "the attributes to show, with commas between them")
+  .action(async (where: string[], { attributes, ...options }: ListOptions & { attributes?: string }) =>
+    showPage(await openApi().get<Page<MetaverseItem>>("/metaverse", { where, ...options }), (items) =>
+      describeMetaverse(items, where, attributes?.split(",")),
     ),
   );
 metaverse
   .command("show <id>")
   .description("one metaverse object: its values, where they come from, its connectors")
-  .action(async (id: string) => show(await openApi().get<object>(`/metaverse/${part(id)}`), describeItem));
+  .action(async (id: string) =>
+    show(await openApi().get<MetaverseObject>(`/metaverse/${part(id)}`), describeMetaverseObject),
+  );
 
+interface Schedule {
+  readonly suspended: boolean;
+  readonly changedAt: string | null;
+  readonly changedBy: string | null;
+  readonly cycleSchedule: string;
+  readonly stagingMode: boolean;
+  readonly cycleInProgress: string | null;
+  readonly nextCycle: string;
+}
+function describeSchedule(schedule: Schedule): string {
+  const { suspended, changedAt, changedBy } = schedule;
+  const since =
+    changedAt === null ? "" : ` since ${instant(changedAt)}${changedBy === null ? "" : `, by ${changedBy}`}`;
+  return facts([
+    ["Scheduler", (suspended ? "suspended" : "active") + since],
+    ["Cycles start at", `${schedule.cycleSchedule} (NCRONTAB, UTC)`],
+    ["Next cycle", schedule.nextCycle],
+    ["Cycle in progress", schedule.cycleInProgress ?? "none"],
+    ["Staging mode", schedule.stagingMode ? "on: nothing is exported" : "off"],
+  ]);
+}
 program
   .command("schedule")
   .description("the schedule of cycles; suspend or resume it")
@@ -175,9 +216,9 @@ program
       program.error(`"${change}" is no change to the schedule: suspend or resume.`);
     }
     const answer = change
-      ? await openApi().put<object>("/schedule", { suspended: change === "suspend" })
-      : await openApi().get<object>("/schedule");
-    show(answer, describeItem);
+      ? await openApi().put<Schedule>("/schedule", { suspended: change === "suspend" })
+      : await openApi().get<Schedule>("/schedule");
+    show(answer, describeSchedule);
   });
 
 interface Health {
@@ -191,7 +232,11 @@ program
     const health = await openApi().get<Health>("/health");
     show(
       health,
-      ({ status, checks }) => `${status}\n${describeItems(checks, ["name", "status", "message"])}`,
+      ({ status, checks }) =>
+        `${status}\n${textTable(
+          ["What", "Status", ""],
+          checks.map(({ name, status: one, message = "" }) => [name, one, message]),
+        )}`,
     );
     if (health.status !== "healthy") process.exitCode = 1;
   });

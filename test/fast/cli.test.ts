@@ -1,9 +1,16 @@
 import { execFile } from "node:child_process";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { join } from "node:path";
-import { stripVTControlCharacters } from "node:util";
+import { stripVTControlCharacters as plain } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Api, type Run } from "../../cli/api.ts";
+import {
+  describeConnector,
+  describeConnectors,
+  describeMetaverseObject,
+  describeObject,
+  describeObjects,
+} from "../../cli/describe.ts";
 import { followRun } from "../../cli/followRun.ts";
 import { describeRun } from "../../cli/print.ts";
 
@@ -119,9 +126,21 @@ describe("the command line", () => {
   test("commands are the API's calls, named as coming from the command line", async () => {
     answers.set("POST /api/runs", { status: 202, body: running });
     answers.set("GET /api/runs/r1", { body: run });
-    answers.set("PUT /api/schedule", { body: { suspended: true } });
+    answers.set("PUT /api/schedule", {
+      body: {
+        ...{ suspended: true, changedAt: startedAt, changedBy: "cli", cycleSchedule: "0 0 * * * *" },
+        nextCycle: "delta",
+        cycleInProgress: null,
+        stagingMode: false,
+      },
+    });
     const where = "/api/metaverse?where=accountName+isPresent&where=employeeType+equals+Guest&limit=50";
-    const person = { id: "m1", objectType: "person", attributes: { cn: "Ann", since: { $dt: startedAt } } };
+    const person = {
+      id: "m1",
+      objectType: "person",
+      attributes: { cn: "Ann", accountName: ["ann", "a.n"], employeeType: { $dt: startedAt } },
+      connectors: [{ connector: "AADMA", id: "c1", anchor: "a", dn: "a" }],
+    };
     answers.set(`GET ${where}`, { body: { items: [person], continuation: "next" } });
     const [start, shown, schedule, search] = await Promise.all([
       vestibule("run", "AADMA", "Full Import (Stage Only)", "--key", "k1"),
@@ -131,9 +150,11 @@ describe("the command line", () => {
     ]);
     expect(start.out).toContain("Started run r1");
     expect(shown.out).toContain("delta cycle completed-export-errors");
-    expect(schedule.out).toMatch(/suspended.*true/);
-    expect(search.out).toMatch(/m1 .*person .*cn: Ann/);
-    expect(search.out).toContain(`since: ${startedAt}`);
+    expect(schedule.out).toMatch(/^Scheduler +suspended since 2026-01-01 00:00:00 UTC, by cli$/m);
+    // What was searched for and the usual attributes, as far as they are there.
+    expect(search.out).toMatch(/Id .*Type .*accountName .*employeeType .*Connectors/);
+    expect(search.out).not.toContain("displayName");
+    expect(search.out).toMatch(new RegExp(`m1 .*person .*ann….*${startedAt} .*AADMA`));
     expect(search.out).toContain("--continuation 'next'");
     expect([start.code, shown.code, schedule.code, search.code]).toEqual([0, 0, 0, 0]);
 
@@ -194,9 +215,88 @@ describe("the command line", () => {
   });
 });
 
+describe("connectors and objects", () => {
+  const item = {
+    ...{
+      id: "c1",
+      objectType: "user",
+      anchor: "a1",
+      dn: "CN=Ann,DC=a",
+      state: "connector",
+      metaverseId: "m1",
+    },
+    ...{ pendingImport: null, pendingExport: "update", unconfirmedExport: null, errorCode: null },
+  };
+
+  test("a connector shows what is pending and what it needs", () => {
+    const connector = {
+      ...{ name: "ADMA", kind: "ad", runProfiles: [{ name: "Export", type: "export" }] },
+      counts: { objects: 1_234, connectors: 1_200, disconnectors: 34, errors: 0 },
+      pendingImports: { add: 0, update: 0 },
+      pendingExports: { add: 2, update: 0, delete: 1 },
+      ...{ watermarkAt: startedAt, lastFullImportAt: null },
+      ...{ fullImportRequired: true, fullSynchronizationRequired: true },
+      lastRuns: [{ ...run, cycle: "delta", endedAt: run.endedAt! }],
+    };
+    const all = plain(describeConnectors([connector]));
+    const one = plain(describeConnector(connector));
+    expect(all).toMatch(/ADMA .*ad .*1,234 .*1,200 .*34 .*none .*add 2, delete 1 .*full import, full synchr/);
+    expect(all).not.toContain("Errors");
+    expect(one).toMatch(/^Last import up to +2026-01-01 00:00:00 UTC$/m);
+    expect(one).toMatch(/^Last full import +never$/m);
+    expect(one).toMatch(/r1 .*delta cycle .*completed-export-errors .*1 min 5 s/);
+  });
+
+  test("an object has a column for each image; GUIDs and SIDs look as in Windows", () => {
+    const attributes = {
+      objectGUID: { $bin: "DaTkdyjZxkS8drWusGmwBQ==" },
+      objectSid: { $bin: "AQUAAAAAAAUVAAAAfEzHhi2pf9AS1MvGTwQAAA==" },
+      mail: "ann@a",
+    };
+    const tower = {
+      ...{ pendingImport: null, escrowedExport: null, unconfirmedExport: null },
+      synchronized: { objectType: "user", dn: "CN=Ann,DC=a", attributes },
+      pendingExport: {
+        ...{ change: "update", reason: "flow" },
+        attributes: [
+          { name: "mail", before: "ann@a", rule: "r" },
+          { name: "sn", after: ["Lee"], rule: "r" },
+        ],
+      },
+    };
+    const error = {
+      ...{ phase: "export", code: "permission-issue", message: "Grant it.", retryCount: 2 },
+      firstOccurred: startedAt,
+    };
+    const list = plain(describeObjects([item]));
+    const object = plain(describeObject({ ...item, connector: "ADMA", tower, absence: null, error }));
+    expect(list).toMatch(/Anchor .*DN .*State .*Pending export/);
+    expect(list).not.toMatch(/Pending import|Error/);
+    expect(object).toMatch(/Attribute .*Synchronized .*Pending export: update/);
+    expect(object).toMatch(/objectGUID .*77e4a40d-d928-44c6-bc76-b5aeb069b005/);
+    expect(object).toMatch(/objectSid .*S-1-5-21-2261208188-3498027309-3335246866-1103/);
+    expect(object).toMatch(/mail .*ann@a .*\(removed\)/);
+    expect(object).toMatch(/sn .*Lee/);
+    expect(object).toMatch(
+      /^Error +permission-issue in export since 2026-01-01 00:00:00 UTC, tried again 2 times\n +Grant it\.$/m,
+    );
+  });
+
+  test("a metaverse object shows where every value comes from, and what was not used", () => {
+    const offer = (value: string, rule: string, won: boolean) => ({
+      ...{ value, connector: "AADMA", rule, precedence: won ? 100 : 110, since: won ? startedAt : null, won },
+    });
+    const lineage = { mail: [offer("ann@a", "R1", true), offer("ann@b", "R2", false)] };
+    const person = { id: "m1", objectType: "person", attributes: { mail: "ann@a" }, connectors: [], lineage };
+    expect(plain(describeMetaverseObject(person))).toMatch(
+      /mail .*ann@a .*AADMA .*R1 .*100 .*2026-01-01 00:00:00 UTC[\s\S]*not used .*ann@b .*R2 .*110/,
+    );
+  });
+});
+
 describe("a run on the terminal", () => {
   test("its table has the counters that are not zero, then details and errors", () => {
-    const text = stripVTControlCharacters(describeRun(run));
+    const text = plain(describeRun(run));
     expect(text).toMatch(/1 .*AADMA .*Delta Import \(Stage Only\) .*success .*1\.3 s .*stageAdd 12,345/);
     expect(text).not.toContain("stageUpdate");
     expect(text).toContain("Step 1: The watermark had expired");
@@ -214,13 +314,13 @@ describe("a run on the terminal", () => {
     const out = { write: (text: string) => written.push(text) };
     const api = new Api({ url, trigger: "cli" });
     await followRun(api, "r1", { out, isTerminal, pollMs: 1, plainEveryMs: 0 });
-    return stripVTControlCharacters(written.join(""));
+    return plain(written.join(""));
   }
   const later: Run = {
     ...running,
     steps: [
       running.steps[0]!,
-      { ...running.steps[1]!, statistics: { exportAdd: 2 }, detail: "AD does not answer." },
+      { ...running.steps[1]!, statistics: { exportAdd: 2 }, lastError: "AD does not answer." },
     ],
   };
   const finished = "[1/2] AADMA Delta Import (Stage Only)  success  1.3 s  stageAdd 12,345";
