@@ -82,6 +82,20 @@ async function history(world: EngineWorld, crashAt: number): Promise<readonly Ru
   return runs;
 }
 
+test("a delta cycle without a change costs the same however many there are", async () => {
+  for (const guests of [2, 60]) {
+    const world = new EngineWorld();
+    for (let number = 0; number < guests; number++) world.addGuest(number);
+    await world.cycle("initial");
+    const { reads, transactions } = world.tables;
+    world.bus.sent.length = 0;
+    await world.cycle("delta");
+    expect(world.bus.sent).toHaveLength(7);
+    expect(world.tables.transactions - transactions).toBeLessThanOrEqual(5 * 7);
+    expect(world.tables.reads - reads).toBeLessThanOrEqual(10 * 7);
+  }
+});
+
 describe.each([true, false])("a longer history (duplicate detection %s)", (detectsDuplicates) => {
   const never = Number.POSITIVE_INFINITY;
 
@@ -111,7 +125,7 @@ describe.each([true, false])("a longer history (duplicate detection %s)", (detec
   });
 
   test("with a process that dies anywhere ends the same", async () => {
-    const stride = 11;
+    const stride = 23;
     let point = detectsDuplicates ? 1 : 1 + Math.floor(stride / 2);
     for (let ended = false; !ended; point += stride) {
       const world = new EngineWorld({ detectsDuplicates });

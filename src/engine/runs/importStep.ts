@@ -119,6 +119,8 @@ class ImportJob {
   /** By anchor hash; only loaded for a full import. */
   #digests: Map<string, ObjectDigest> | null = null;
   #anchorless = 0;
+  /** How many entries this slice has been given. */
+  #entries = 0;
 
   constructor(parts: EngineParts, slice: Slice, connector: Connector, configuration: Configuration) {
     this.#parts = parts;
@@ -150,6 +152,7 @@ class ImportJob {
     if (cursor.full) await this.#loadDigests();
     const pages = this.#connector.importPages(await this.#importStart(cursor), this.#context);
     for await (const page of pages) {
+      this.#entries += page.entries.length;
       const statistics = await this.#stagePage(page.entries, cursor);
       const errors = cursor.errors + page.entries.filter(({ kind }) => kind === "error").length;
       cursor = { ...cursor, page: cursor.page + 1, resume: page.resumeAt, errors };
@@ -414,7 +417,16 @@ class ImportJob {
         : null,
     ].filter((detail) => detail !== null);
     const status = present > 0 || cursor.errors > 0 ? "completed-warnings" : "success";
-    return { kind: "done", status, statistics, ...(details.length > 0 ? { detail: details.join(" ") } : {}) };
+    // A whole delta import without an entry: no replay of it can have counted anything.
+    const idle =
+      !cursor.full && this.#slice.cursor === null && this.#entries === 0 && !complete.deletionsUnseen;
+    return {
+      kind: "done",
+      status,
+      statistics,
+      idle,
+      ...(details.length > 0 ? { detail: details.join(" ") } : {}),
+    };
   }
 
   async #listed(): Promise<Set<string>> {
