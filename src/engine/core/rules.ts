@@ -363,13 +363,16 @@ class RuleCompiler {
     target: AttributeInfo,
     path: (string | number)[],
   ): void {
+    // Entra Connect's own rules do it (photo): with one value it is well, with more it is that object's error.
     if (source.multiValued && !target.multiValued)
-      this.#error(
+      this.#problems.push({
+        rule: this.#rule.name,
         path,
-        "target-single-valued",
-        `"${flow.target}" holds one value, and "${flow.source}" may have several.`,
-        `Choose one with an expression: ItemOrNull([${flow.source}], 1).`,
-      );
+        code: "target-single-valued",
+        message: `"${flow.target}" holds one value; an object with several in "${flow.source}" will have an error.`,
+        remedy: `Choose one with an expression: ItemOrNull([${flow.source}], 1).`,
+        severity: "warning",
+      });
     const types = new Set([source.type, target.type]);
     if (types.size > 1 && !(types.has("string") && types.has("reference")))
       this.#error(
