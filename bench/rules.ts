@@ -12,6 +12,7 @@ import { dateTimeFromMs } from "../src/engine/core/values.ts";
 import { measure, table } from "./measure.ts";
 import { type Family, flow, imported, now, place, settled } from "./population.ts";
 import { handWritten } from "./recipeFlows.ts";
+import { loadSample, sampleUser } from "./sample.ts";
 import { treeWalk } from "./treeWalk.ts";
 
 const anySettings: SettingsSchema = { safeParse: (data) => ({ success: true, data }) };
@@ -40,7 +41,37 @@ export async function run(): Promise<void> {
     return family;
   });
   expressions(recipe, guests, families);
-  synchronisations("The recipe's rules", recipe, "AADMA", families);
+  synchronisations("The recipe's 3 rules, 13 + 13 attributes", recipe, "AADMA", families);
+  sampleRules();
+}
+
+/** Users of an Active Directory through the rules of an Entra Connect export, taken over. */
+function sampleRules(): void {
+  const sample = loadSample();
+  if (typeof sample === "string") {
+    console.log(`The 24 sample rules: left out. ${sample}`);
+    return;
+  }
+  const { configuration, connector } = sample;
+  const families = Array.from({ length: 300 }, (_, index) => {
+    const user = sampleUser(index, sample.attributes);
+    const object = imported(connector, user.dn, {
+      objectType: "user",
+      dn: user.dn,
+      attributes: user.attributes,
+    });
+    const family = settled(object, configuration, () => ({}));
+    assert(family?.objects.length === 2, "A sample user is not provisioned.");
+    return family;
+  });
+  const { rules } = configuration.rules;
+  const applying = rules.filter(
+    ({ connectorObjectType, metaverseObjectType }) =>
+      connectorObjectType === "user" && metaverseObjectType === "person",
+  );
+  const flows = applying.reduce((sum, rule) => sum + rule.flows.length, 0);
+  const title = `The ${rules.length} sample rules (for a user ${applying.length}, ${flows} flows)`;
+  synchronisations(title, configuration, connector, families);
 }
 
 interface Guest extends Attributes {
