@@ -48,7 +48,7 @@ type ObjectEntry = Extract<ImportEntry, { kind: "object" }>;
 type AbsentEntry = Extract<ImportEntry, { kind: "absent" }>;
 
 const missingBatch = 100;
-const writesAtOnce = 200;
+const writesAtOnce = 1000;
 const digestsWorthwhile = 100;
 const conflictRetries = 5;
 
