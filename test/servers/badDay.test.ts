@@ -105,13 +105,15 @@ describe("what is known without the network ends the start with code 2", () => {
     Storage: "AccountName=a;AccountKey=c2VjcmV0LXN0b3JhZ2U=;TableEndpoint=http://127.0.0.1:1/a",
     ServiceBus: `Endpoint=sb://${unused};SharedAccessKeyName=k;SharedAccessKey=c2VjcmV0LWJ1cw==`,
   };
+  let starts = 0;
   const refused = async (settings: Record<string, string>): Promise<readonly string[]> => {
-    const { code, messages } = await start({ ...named, ...settings }).ended;
+    const folder = join(home, `refused-${++starts}`);
+    const { code, messages } = await start({ ...named, ...settings }, ["--once", "--state", folder]).ended;
     expect([code, messages]).toEqual([2, expect.anything()]);
     return messages;
   };
 
-  test.each<[string, Record<string, string>, string | RegExp]>([
+  test.concurrent.each<[string, Record<string, string>, string | RegExp]>([
     [
       "a garbled storage account",
       { Storage: "AccountName=a;AccountKey" },
@@ -202,7 +204,7 @@ describe("what is known without the network ends the start with code 2", () => {
     writeFileSync(join(folder, file), text.replace(from, to));
     return folder;
   };
-  test.each<[string, string, string, string, RegExp]>([
+  test.concurrent.each<[string, string, string, string, RegExp]>([
     [
       "a quote that is not closed",
       "rules/AD-B2B-IN.yaml",
