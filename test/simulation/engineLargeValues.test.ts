@@ -6,7 +6,7 @@ import type { ConfigurationFile } from "../../src/engine/core/configuration.ts";
 import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
 import type { Attributes } from "../../src/engine/core/values.ts";
 import { EngineWorld, guestId } from "../support/engineWorld.ts";
-import { anyKinds, recipeSettings } from "./support/guestWorld.ts";
+import { anyKinds, recipeSettings } from "../fast/support/guestWorld.ts";
 
 const many = Array.from({ length: 300 }, (_, index) => `extra${index}`);
 const names = ["photo", "otherMobile", ...many];
