@@ -45,6 +45,7 @@ export function evaluateFlow(
 ): Offer {
   const offer = offerOf(rule, flow, context);
   if (typeof offer === "string" || target === undefined) return offer;
+  if (!target.multiValued && !isMultiValued(offer.value) && typeOf(offer.value) === target.type) return offer;
   const converted = convert(offer.value, target);
   if ("value" in converted) return converted;
   throw new FlowError(
@@ -154,5 +155,6 @@ export function constantOf(value: Value, type: AttributeType): Value | undefined
 
 /** An attribute of a record, and not what every JavaScript object inherits. */
 export function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {
-  return Object.hasOwn(record, name) ? record[name] : undefined;
+  const found = record[name];
+  return found !== undefined && Object.hasOwn(record, name) ? found : undefined;
 }

@@ -10,7 +10,7 @@ import {
   mvEntry,
 } from "./callExtension.ts";
 import type { SyncConfiguration } from "./configuration.ts";
-import { evaluateFlow, type FlowContext, FlowError, own } from "./flow.ts";
+import { evaluateFlow, type FlowContext, FlowError, type Offer, own } from "./flow.ts";
 import { projectedId } from "./identity.ts";
 import { type ConnectorSpaceObject, type Image, importedImage, type MetaverseObject } from "./model.ts";
 import { anyMetaverseObjectType, type CompiledRule, canLink, type MergeType } from "./rules.ts";
@@ -372,25 +372,33 @@ export function contributionsOf(
     if (!isOfAnyType && rule.metaverseObjectType !== metaverse.objectType) continue;
     for (const flow of rule.flows) {
       if (isOfAnyType && types?.has(flow.target) === false) continue;
-      const kept = own(metaverse.attributes, flow.target);
-      const isOurs = kept?.connector === object.connector && kept.rule === rule.name;
-      const offer =
-        flow.applyOnce && isOurs
-          ? { value: kept.value }
-          : evaluateFlow(rule.name, flow, context, types?.get(flow.target));
-      if (offer === "null" || (offer === "ignore" && !isOurs)) continue;
+      const given = flow.applyOnce ? givenBefore(metaverse, flow.target, object.connector, rule) : null;
+      let offer: Offer = given ?? evaluateFlow(rule.name, flow, context, types?.get(flow.target));
+      if (offer === "ignore") offer = givenBefore(metaverse, flow.target, object.connector, rule) ?? "null";
+      if (offer === "null") continue;
       contributions.push({
         attribute: flow.target,
         connector: object.connector,
         object: object.id,
         rule: rule.name,
         precedence: rule.precedence,
-        offer: offer === "ignore" ? { value: kept!.value } : offer,
+        offer,
         mergeType: flow.mergeType,
       });
     }
   }
   return contributions;
+}
+
+/** What this rule of this connector has already given the attribute. */
+function givenBefore(
+  metaverse: MetaverseObject,
+  attribute: string,
+  connector: string,
+  rule: CompiledRule,
+): { readonly value: AttributeValue } | null {
+  const kept = own(metaverse.attributes, attribute);
+  return kept?.connector === connector && kept.rule === rule.name ? { value: kept.value } : null;
 }
 
 /** `%Connector.ID%` is the connector's name: that is what rules compare it with. */

@@ -28,7 +28,14 @@ import {
   type PendingExport,
 } from "./model.ts";
 import { entryOf, type ProvisioningPlan, planProvisioning } from "./provisioning.ts";
-import { anyMetaverseObjectType, type CompiledRule, type JoinGroup } from "./rules.ts";
+import {
+  type AttributeInfo,
+  anyMetaverseObjectType,
+  type CompiledFlow,
+  type CompiledRule,
+  type JoinGroup,
+  type MergeType,
+} from "./rules.ts";
 import { type Syntaxes, syntaxesOf } from "./schema.ts";
 import {
   type Attributes,
@@ -410,6 +417,15 @@ interface Wanted {
   readonly ownedBits: bigint | undefined;
 }
 
+/** What the flows into one attribute have offered so far. */
+interface Offered {
+  rule: string;
+  flow: CompiledFlow;
+  readonly values: AttributeValue[];
+  /** No further flow is asked. */
+  settled: boolean;
+}
+
 /** What the rules want, by target attribute; an attribute whose flows are all ignored is not there. */
 function wantedValues(
   rules: readonly CompiledRule[],
@@ -417,51 +433,52 @@ function wantedValues(
   schema: Syntaxes,
   moment: "creation" | "update",
 ): ReadonlyMap<string, Wanted> {
-  const flows = rules.flatMap((rule) =>
-    rule.flows
-      .filter((flow) => !flow.applyOnce || moment === "creation")
-      // At creation the initial value of a rule goes before its lasting one.
-      .toSorted((a, b) => Number(b.applyOnce) - Number(a.applyOnce))
-      .map((flow) => ({ rule: rule.name, flow })),
-  );
-  const wanted = new Map<string, Wanted>();
-  for (const [target, candidates] of Map.groupBy(flows, ({ flow }) => flow.target)) {
-    const collected: { value: AttributeValue; from: (typeof candidates)[number] }[] = [];
-    let empty: (typeof candidates)[number] | null = null;
-    for (const candidate of candidates) {
-      const info =
-        target === "dn" ? ({ type: "string", multiValued: false } as const) : schema.attribute(target);
-      const offer = evaluateFlow(candidate.rule, candidate.flow, context, info);
+  const offered = new Map<string, Offered>();
+  for (const { name: rule, flows } of rules) {
+    for (const flow of moment === "creation" ? initialFirst(flows) : flows) {
+      if (flow.applyOnce && moment === "update") continue;
+      let one = offered.get(flow.target);
+      if (one?.settled) continue;
+      const offer = evaluateFlow(rule, flow, context, attributeInfo(flow.target, schema));
       if (offer === "ignore") continue;
-      if (offer === "null" || offer === "authoritativeNull") {
-        empty ??= candidate;
-        if (offer === "authoritativeNull") break;
+      if (one === undefined) {
+        one = { rule, flow, values: [], settled: false };
+        offered.set(flow.target, one);
+      }
+      if (offer === "null") continue;
+      if (offer === "authoritativeNull") {
+        one.settled = true;
         continue;
       }
-      collected.push({ value: offer.value, from: candidate });
-      if (candidate.flow.mergeType === "update") break;
+      if (one.values.length === 0) Object.assign(one, { rule, flow });
+      one.values.push(offer.value);
+      one.settled = flow.mergeType === "update";
     }
-    const [first] = collected;
-    const from = first?.from ?? empty;
-    if (from === null || from === undefined) continue;
-    wanted.set(target, {
-      value:
-        first === undefined
-          ? null
-          : collected.length === 1
-            ? first.value
-            : union(collected, from.flow.mergeType),
-      rule: from.rule,
-      ownedBits: from.flow.ownedBits,
-    });
+  }
+  const wanted = new Map<string, Wanted>();
+  for (const [target, { rule, flow, values }] of offered) {
+    const [first = null] = values;
+    const value = values.length > 1 ? union(values, flow.mergeType) : first;
+    wanted.set(target, { value, rule, ownedBits: flow.ownedBits });
   }
   return wanted;
 }
 
-function union(collected: readonly { value: AttributeValue }[], mergeType: string): readonly Value[] {
+/** At creation the initial value of a rule goes before its lasting one. */
+function initialFirst(flows: readonly CompiledFlow[]): readonly CompiledFlow[] {
+  return flows.toSorted((a, b) => Number(b.applyOnce) - Number(a.applyOnce));
+}
+
+const dnInfo = { type: "string", multiValued: false } as const;
+
+function attributeInfo(name: string, schema: Syntaxes): AttributeInfo | undefined {
+  return name === "dn" ? dnInfo : schema.attribute(name);
+}
+
+function union(values: readonly AttributeValue[], mergeType: MergeType): readonly Value[] {
   const syntax = mergeType === "mergeCaseInsensitive" ? "caseIgnore" : "exact";
   const distinct = new Map<string, Value>();
-  for (const value of collected.flatMap((one) => valuesOf(one.value))) {
+  for (const value of values.flatMap((one) => valuesOf(one))) {
     const key = comparisonKey(value, syntax);
     if (!distinct.has(key)) distinct.set(key, value);
   }
