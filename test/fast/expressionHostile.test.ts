@@ -6,15 +6,11 @@ import { parseLimits } from "../../src/engine/core/expression/parse.ts";
 import type { AttributeValue } from "../../src/engine/core/values.ts";
 import { anyText, contextOf } from "./expressionSupport.ts";
 
-/** Many times what each of these takes, as the machine may be busy; a hang would take minutes. */
-const msMax = 1_500;
-
 function codesOf(
   source: string,
   attributes: Record<string, AttributeValue> = {},
   language: "aadc" | "mim" = "aadc",
 ): string[] {
-  const start = performance.now();
   const compiled = compileExpression(source, { language });
   let codes: string[];
   if (!compiled.ok) codes = compiled.problems.map((problem) => problem.code);
@@ -27,7 +23,6 @@ function codesOf(
       codes = [error.code];
     }
   }
-  expect(performance.now() - start).toBeLessThan(msMax);
   return codes;
 }
 
