@@ -1,9 +1,15 @@
-/** Measuring in turns: what is compared shares the machine's moods. */
+/** Measuring in turns, by processor time: what is compared shares the machine's moods, and others' work counts less. */
 
 export interface Measured {
   readonly name: string;
-  /** Median of the rounds, for one unit of work. */
+  /** Of processor time, for one unit of work: the median of the rounds. */
   readonly nanoseconds: number;
+  readonly rounds: readonly number[];
+}
+
+/** Median of the ratios of the rounds: what slows a round down slows both. */
+export function ratio(a: Measured, b: Measured): number {
+  return median(a.rounds.map((value, round) => value / b.rounds[round]!));
 }
 
 /**
@@ -18,13 +24,13 @@ export function measure(
   const times = new Map<string, number[]>(Object.keys(work).map((name) => [name, []]));
   for (let round = -warmUps; round < rounds; round++) {
     for (const [name, run] of Object.entries(work)) {
-      const start = process.hrtime.bigint();
+      const start = process.cpuUsage();
       run();
-      const elapsed = Number(process.hrtime.bigint() - start);
-      if (round >= 0) times.get(name)!.push(elapsed / units);
+      const { user, system } = process.cpuUsage(start);
+      if (round >= 0) times.get(name)!.push(((user + system) * 1_000) / units);
     }
   }
-  return [...times].map(([name, all]) => ({ name, nanoseconds: median(all) }));
+  return [...times].map(([name, all]) => ({ name, nanoseconds: median(all), rounds: all }));
 }
 
 export function median(values: readonly number[]): number {

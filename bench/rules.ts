@@ -9,7 +9,7 @@ import { parametersOf } from "../src/engine/core/inbound.ts";
 import type { ConnectorSpaceObject } from "../src/engine/core/model.ts";
 import type { Attributes, AttributeValue } from "../src/engine/core/values.ts";
 import { dateTimeFromMs } from "../src/engine/core/values.ts";
-import { measure, table } from "./measure.ts";
+import { type Measured, measure, median, ratio, table } from "./measure.ts";
 import { type Family, flow, imported, now, place, settled } from "./population.ts";
 import { handWritten } from "./recipeFlows.ts";
 import { loadSample, sampleUser } from "./sample.ts";
@@ -41,7 +41,7 @@ export async function run(): Promise<void> {
     return family;
   });
   expressions(recipe, guests, families);
-  synchronisations("The recipe's 3 rules, 13 + 13 attributes", recipe, "AADMA", families);
+  synchronisations("The recipe's 3 rules, 30 flows", recipe, "AADMA", families);
   sampleRules();
 }
 
@@ -110,7 +110,7 @@ function expressions(recipe: Configuration, guests: readonly Guest[], families: 
   const rows = [
     ["flow", "compiled", "walking its tree", "by hand", "compiled / by hand", "walking / compiled"],
   ];
-  const totals = [0, 0, 0];
+  const all: (readonly Measured[])[] = [];
   for (const rule of recipe.rules.rules) {
     for (const flowOfRule of rule.flows) {
       if (flowOfRule.kind !== "expression") continue;
@@ -138,7 +138,7 @@ function expressions(recipe: Configuration, guests: readonly Guest[], families: 
         assert.deepEqual(byHand(context), compiled.evaluate(context), name);
         assert.deepEqual(treeWalk(compiled.ast, "aadc", context), compiled.evaluate(context), name);
       }
-      const times = 20;
+      const times = 8;
       const work = Object.fromEntries(
         Object.entries(ways).map(([way, evaluate]) => [
           way,
@@ -147,29 +147,32 @@ function expressions(recipe: Configuration, guests: readonly Guest[], families: 
           },
         ]),
       );
-      const [byCompiler, byTree, byOwnHand] = measure(work, contexts.length * times).map(
-        ({ nanoseconds }) => nanoseconds,
-      ) as [number, number, number];
-      [byCompiler, byTree, byOwnHand].forEach((value, index) => {
-        totals[index]! += value;
-      });
-      rows.push(row(name, byCompiler, byTree, byOwnHand));
+      const measured = measure(work, contexts.length * times, { rounds: 25, warmUps: 10 });
+      all.push(measured);
+      rows.push(row(name, measured));
     }
   }
-  const [byCompiler, byTree, byOwnHand] = totals as [number, number, number];
-  rows.push(row("all of them", byCompiler, byTree, byOwnHand));
+  rows.push(row("all of them", summed(all)));
   console.log(`Expressions of the recipe, ns for one object (median):\n${table(rows)}\n`);
+}
+
+function summed(all: readonly (readonly Measured[])[]): readonly Measured[] {
+  return all[0]!.map(({ name, rounds }, way) => {
+    const sums = rounds.map((_, round) => all.reduce((sum, one) => sum + one[way]!.rounds[round]!, 0));
+    return { name, nanoseconds: median(sums), rounds: sums };
+  });
 }
 
 /** Results go here, so that nothing measured is left out as without effect. */
 export let sink: unknown;
 
-function row(name: string, compiled: number, tree: number, hand: number): string[] {
+function row(name: string, measured: readonly Measured[]): string[] {
+  const [compiled, tree, hand] = measured as [Measured, Measured, Measured];
   return [
     name,
-    ...[compiled, tree, hand].map((value) => value.toFixed(0)),
-    `${(compiled / hand).toFixed(1)}`,
-    `${(tree / compiled).toFixed(1)}`,
+    ...measured.map(({ nanoseconds }) => nanoseconds.toFixed(0)),
+    ratio(compiled, hand).toFixed(1),
+    ratio(tree, compiled).toFixed(1),
   ];
 }
 
