@@ -1,55 +1,17 @@
-/**
- * `npm run vestibule -- rules import <folder or file>`: reads an export of Entra Connect or MIM, and writes what
- * src/engine/takeover makes of it. The only part of it that touches files.
- */
+/** Reads an export of Entra Connect or MIM, and writes what src/engine/takeover makes of it. */
 import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
-import { entraConnectorIdentifier } from "../src/engine/takeover/connector.ts";
 import { guid } from "../src/engine/takeover/exportedRule.ts";
 import { TakeoverError } from "../src/engine/takeover/findings.ts";
 import { reportOf } from "../src/engine/takeover/report.ts";
 import { type ExportFile, takeOver } from "../src/engine/takeover/takeover.ts";
-
-interface ImportOptions {
-  readonly out: string;
-  readonly report?: string;
-  readonly connector: ReadonlyMap<string, string>;
-  readonly force?: boolean;
-}
-
-/** What an administrator can do something about; told without a stack. */
-export class ImportError extends Error {}
+import { ImportError, type ImportOptions } from "./rulesImport.ts";
 
 const limits = { fileBytes: 64 * 1024 * 1024, files: 5000, totalBytes: 512 * 1024 * 1024 };
 
-export function addRulesImport(program: Command): void {
-  program
-    .command("rules")
-    .description("rules of other products")
-    .command("import <folderOrFile>")
-    .description("take over the rules of an Entra Connect or MIM installation from its export")
-    .option("--out <folder>", "where connectors, rules and metaverse.yaml are written", "taken-over")
-    .option("--report <file>", "where the report is written (default: REPORT.md in the folder)")
-    .option(
-      "--connector <id=name>",
-      "a connector that you have already: its identifier in the export, its name here; can be repeated",
-      connectorName,
-      new Map<string, string>(),
-    )
-    .option("--force", "write over files that are there")
-    .action((path: string, options: ImportOptions) => importRules(path, options));
-}
-
-function connectorName(text: string, before: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
-  const [, identifier, name] = /^([^=]+)=([A-Za-z0-9][A-Za-z0-9_-]{0,62})$/.exec(text) ?? [];
-  if (identifier === undefined || name === undefined)
-    throw new InvalidArgumentError(`Write it as ${entraConnectorIdentifier}=AADMA.`);
-  return new Map([...before, [guid(identifier), name]]);
-}
-
-function importRules(path: string, { out, report, connector, force }: ImportOptions): void {
-  const takeover = readTakeover(path, connector);
+/** @throws ImportError */
+export function importRules(path: string, { out, report, connector, force }: ImportOptions): void {
+  const takeover = readTakeover(path, new Map([...connector].map(([id, name]) => [guid(id), name])));
   if (takeover.rules.length === 0 && takeover.files.length === 0) {
     throw new ImportError(
       `There is no export of rules in ${path}. What is read: the folder of Get-ADSyncServerConfiguration, New-ADSyncRule scripts, MIM's policy.xml, MV.XML and MA-*.XML.`,

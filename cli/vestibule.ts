@@ -19,7 +19,7 @@ import {
 } from "./describe.ts";
 import { followRun } from "./followRun.ts";
 import { colorStatus, describeRun, duration, facts, instant, textTable, wentWell } from "./print.ts";
-import { addRulesImport, ImportError } from "./takeOver.ts";
+import { addRulesImport, ImportError } from "./rulesImport.ts";
 
 interface CommonOptions {
   readonly url: string;

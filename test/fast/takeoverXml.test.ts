@@ -20,7 +20,7 @@ describe("XML of strangers", () => {
     ["<a x=1/>", "Unquoted attribute value"],
     ["no xml", "Non-whitespace before first tag"],
     ["", "There is no element in the file."],
-    ["<a>".repeat(100_000), `nested deeper than ${xmlLimits.depthMax} levels`],
+    ["<a>".repeat(10_000), `nested deeper than ${xmlLimits.depthMax} levels`],
   ])("%s is refused, with its place", (text, message) => {
     expect(() => readXml("export.xml", text)).toThrow(message);
     expect(() => readXml("export.xml", text)).toThrow(/^export\.xml:\d+:\d+ /);

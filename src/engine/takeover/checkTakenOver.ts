@@ -5,15 +5,15 @@ import { selectedAttributes } from "./connector.ts";
 import type { Finding } from "./findings.ts";
 import type { ExportedMetaverse } from "./metaverse.ts";
 
+/** @param hasMetaverse whether the export had the metaverse's schema */
 export function checkTakenOver(
   rules: readonly SyncRule[],
-  connectors: readonly NamedConnector[],
-  metaverse: ExportedMetaverse | undefined,
-  parameters: ReadonlySet<string>,
+  context: RuleContext,
+  hasMetaverse: boolean,
 ): readonly Finding[] {
-  const compiled = compileRules(rules, takenOverContext(rules, connectors, metaverse, parameters));
+  const compiled = compileRules(rules, context);
   return (compiled.ok ? compiled.warnings : compiled.problems)
-    .filter(({ code }) => isKnowable(code, metaverse))
+    .filter(({ code }) => isKnowable(code, hasMetaverse))
     .map(({ rule, path, message, remedy, position, severity }) => ({
       kind: severity === "error" ? "decision" : "remark",
       about: rule,
@@ -26,7 +26,6 @@ export function takenOverContext(
   rules: readonly SyncRule[],
   connectors: readonly NamedConnector[],
   metaverse: ExportedMetaverse | undefined,
-  parameters: ReadonlySet<string>,
 ): RuleContext {
   const joined = new Set(
     rules.flatMap(({ join }) => join.flat().map(({ metaverseAttribute }) => metaverseAttribute)),
@@ -69,12 +68,12 @@ export function takenOverContext(
         ] as const,
     ),
   );
-  return { connectorAttributes, metaverseAttributes, parameters: new Set([...parameters, "Connector.ID"]) };
+  return { connectorAttributes, metaverseAttributes, parameters: new Set() };
 }
 
 /** What is said of connectors and extensions is said where they are taken over. */
-function isKnowable(code: string, metaverse: ExportedMetaverse | undefined): boolean {
-  if (code === "unknown-metaverse-object-type") return metaverse !== undefined;
+function isKnowable(code: string, hasMetaverse: boolean): boolean {
+  if (code === "unknown-metaverse-object-type") return hasMetaverse;
   return code !== "unknown-connector" && code !== "no-extension";
 }
 

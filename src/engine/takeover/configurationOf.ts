@@ -16,7 +16,7 @@ export interface NamedConnector {
 export interface TakenOverConfiguration {
   /** By path. */
   readonly files: readonly ConfigurationFile[];
-  /** The names of what rules write as %Name%. */
+  /** What rules may write as %Name%. */
   readonly parameters: ReadonlySet<string>;
   readonly findings: readonly Finding[];
 }
@@ -47,7 +47,7 @@ export function configurationOf(
   }
   return {
     files: files.sort((a, b) => (a.file < b.file ? -1 : 1)),
-    parameters: new Set(parameters.keys()),
+    parameters: new Set([...parameters.keys(), "Connector.ID"]),
     findings,
   };
 }

@@ -81,7 +81,7 @@ export function guid(text: string): string {
 }
 
 /** What `SyncRule.origin` holds for a rule of Entra Connect. What is usual is left out. */
-interface EntraConnectOrigin {
+export interface EntraConnectOrigin {
   readonly product: "Entra Connect";
   readonly identifier?: string;
   readonly internalIdentifier?: string;
@@ -101,7 +101,7 @@ interface EntraConnectOrigin {
   readonly scope?: readonly (readonly ExportedCondition[])[];
   readonly flows?: readonly FlowOrigin[];
 }
-interface FlowOrigin {
+export interface FlowOrigin {
   readonly target: string;
   /** Counts the flows with this target, from 0. */
   readonly nth?: number;
@@ -109,6 +109,8 @@ interface FlowOrigin {
   readonly mergeType?: string;
   /** Where it was blank. */
   readonly expression?: string;
+  /** Where an expression stands for a direct flow. */
+  readonly flowType?: "Direct";
 }
 
 /** How the rule is called here, and which of our connectors is its own. */
@@ -309,10 +311,10 @@ function exportedFlow(flow: Flow, origin: FlowOrigin | undefined): ExportedFlow 
   const expression = flow.kind === "expression" ? flow.expression : null;
   return {
     ...base,
-    flowType: expression === null ? "Direct" : "Expression",
+    flowType: expression === null || origin?.flowType === "Direct" ? "Direct" : "Expression",
     sources: origin?.sources ?? (flow.kind === "direct" ? [flow.source] : attributesOf(expression ?? "")),
     constant: null,
-    expression: origin?.expression ?? expression,
+    expression: origin?.flowType === "Direct" ? null : (origin?.expression ?? expression),
   };
 }
 

@@ -414,7 +414,7 @@ class ScriptReader {
   /** Tokens as text again, for messages. */
   #source(from: number, to: number): string {
     const text = this.#tokens
-      .slice(from, to)
+      .slice(from, Math.min(to, from + 80))
       .map((token, index) => (index > 0 && token.spaced ? " " : "") + this.#text(token))
       .join("");
     return text.length > 80 ? `${text.slice(0, 80)}…` : text;

@@ -6,7 +6,7 @@
  */
 import type { ConfigurationFile } from "../core/configuration.ts";
 import type { SyncRule } from "../core/rules.ts";
-import { checkTakenOver } from "./checkTakenOver.ts";
+import { checkTakenOver, takenOverContext } from "./checkTakenOver.ts";
 import { configurationOf, type NamedConnector } from "./configurationOf.ts";
 import {
   connectorElement,
@@ -23,6 +23,7 @@ import { type MimResource, readResources, rulesOfResource } from "./mimPolicy.ts
 import { slug, UniqueNames } from "./names.ts";
 import { readPolicy } from "./policyJson.ts";
 import { readScript } from "./powershellRules.ts";
+import { withSingleValues } from "./singleValues.ts";
 import { childrenNamed, localName, readXml, type XmlElement } from "./xml.ts";
 
 /** A file of the export: its path as messages name it, and its text. */
@@ -173,15 +174,22 @@ class Taker {
     const ruleNames = new UniqueNames();
     const entraRules = this.#rules.map((rule) => this.#entraRule(rule, ruleNames));
     const mimRules = this.#mimRules(ruleNames, connectors, metaverse);
-    const rules = [...entraRules, ...mimRules].sort(
+    const read = [...entraRules, ...mimRules].sort(
       (a, b) =>
         Number(a.direction === "outbound") - Number(b.direction === "outbound") ||
         a.precedence - b.precedence ||
         compareTexts(a.name, b.name),
     );
+    const schemas = takenOverContext(read, connectors, metaverse);
+    const rules = read.map((rule) =>
+      withSingleValues(rule, schemas, (finding) => this.#findings.push(finding)),
+    );
     this.#tellOfJoins(mimRules);
     const { files, parameters, findings } = configurationOf(rules, connectors, metaverse, this.#given);
-    this.#findings.push(...findings, ...checkTakenOver(rules, connectors, metaverse, parameters));
+    this.#findings.push(
+      ...findings,
+      ...checkTakenOver(rules, { ...schemas, parameters }, metaverse !== undefined),
+    );
     return {
       formats: [...this.#formats].sort(),
       rules,

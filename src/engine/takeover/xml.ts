@@ -36,7 +36,7 @@ interface OpenElement {
  * @param origin where the text begins, when it is itself a value in a file: places are then those of that value
  * @throws TakeoverError for what is not well-formed, has a document type, or exceeds `xmlLimits`
  */
-export function readXml(file: string, source: string, origin?: Place): XmlElement {
+export function readXml(file: string, source: string, origin?: Place, limits = xmlLimits): XmlElement {
   // XML normalises line ends before anything else: https://www.w3.org/TR/xml/#sec-line-ends
   const text = source.replaceAll("\r\n", "\n");
   const parser = sax.parser(true, parserOptions);
@@ -53,14 +53,14 @@ export function readXml(file: string, source: string, origin?: Place): XmlElemen
     if (element !== undefined) element.text += more;
   };
 
-  if (text.length > xmlLimits.lengthMax) refuse(`The file is larger than ${xmlLimits.lengthMax} characters.`);
+  if (text.length > limits.lengthMax) refuse(`The file is larger than ${limits.lengthMax} characters.`);
   parser.ondoctype = () => refuse("Document types are not accepted in an export.");
   parser.onerror = (error) => refuse(`This is not well-formed XML: ${firstLine(error.message)}.`);
   parser.onopentag = ({ name, attributes }) => {
     const start = place(parser.startTagPosition - 1);
-    if (++elements > xmlLimits.elementsMax) refuse(`There are more than ${xmlLimits.elementsMax} elements.`);
-    if (open.length >= xmlLimits.depthMax)
-      refuse(`The elements are nested deeper than ${xmlLimits.depthMax} levels.`, start);
+    if (++elements > limits.elementsMax) refuse(`There are more than ${limits.elementsMax} elements.`);
+    if (open.length >= limits.depthMax)
+      refuse(`The elements are nested deeper than ${limits.depthMax} levels.`, start);
     if (open.length === 0 && root !== undefined) refuse("There is more than one root element.", start);
     open.push({
       name,

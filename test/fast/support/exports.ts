@@ -61,7 +61,7 @@ export function mapping(
   flow: {
     readonly attributes?: readonly string[];
     readonly constant?: string;
-    readonly expression?: string;
+    readonly expression?: string | undefined;
     readonly once?: boolean;
     readonly merge?: string;
   },
