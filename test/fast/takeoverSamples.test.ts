@@ -6,9 +6,12 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { adSettingsSchema } from "../../src/engine/connectors/ad/settings.ts";
+import { graphSettingsSchema } from "../../src/engine/connectors/graph/settings.ts";
+import type { SettingsSchema } from "../../src/engine/core/configuration.ts";
 import { ExpressionError } from "../../src/engine/core/expression/expression.ts";
 import { evaluateFlow, FlowError } from "../../src/engine/core/flow.ts";
-import { readRuleTexts } from "../../src/engine/core/readConfiguration.ts";
+import { readConfiguration, readRuleTexts } from "../../src/engine/core/readConfiguration.ts";
 import { type AttributeInfo, compileRules } from "../../src/engine/core/rules.ts";
 import {
   type AttributeType,
@@ -87,6 +90,21 @@ describe.skipIf(!isThere)(
     test("every expression checks, with the types of the exported schemas", () => {
       const compiled = compileRules(written, context);
       expect(compiled.ok ? [] : compiled.problems).toEqual([]);
+    });
+
+    test("what is written loads as a configuration, once its app settings are set", () => {
+      const settings = {
+        CONTOSO_COM_URL: "ldaps://dc.contoso.com",
+        CONTOSO_COM_BIND_DN: "CN=sync,DC=contoso,DC=com",
+        CONTOSO_COM_BIND_PASSWORD: "x",
+      };
+      const kinds = new Map<string, SettingsSchema>([
+        ["ad", adSettingsSchema],
+        ["graph", graphSettingsSchema],
+      ]);
+      const configuration = readConfiguration(takeover.files, settings, kinds);
+      expect(configuration.rules.rules).toHaveLength(sources.length);
+      expect(configuration.warnings).toEqual([]);
     });
 
     test.each(sources.map(({ file, text }) => [file.split("/").at(-1)!, text]))(
