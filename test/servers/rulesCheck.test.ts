@@ -12,7 +12,7 @@ import {
 import { configurationFiles } from "../../src/engine/configuration/loadConfiguration.ts";
 import type { ConfigurationFile } from "../../src/engine/core/configuration.ts";
 import { ConnectorError, type ObjectTypeSchema } from "../../src/engine/ports/connector.ts";
-import { anyKinds, recipeSettings } from "./support/guestWorld.ts";
+import { anyKinds, recipeSettings } from "../fast/support/guestWorld.ts";
 
 const files = configurationFiles("config");
 
