@@ -5,8 +5,8 @@ import { expect, test } from "vitest";
 import type { ConfigurationFile } from "../../src/engine/core/configuration.ts";
 import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
 import type { Attributes } from "../../src/engine/core/values.ts";
-import { EngineWorld, guestId } from "../support/engineWorld.ts";
 import { anyKinds, recipeSettings } from "../fast/support/guestWorld.ts";
+import { EngineWorld, guestId } from "../support/engineWorld.ts";
 
 const many = Array.from({ length: 300 }, (_, index) => `extra${index}`);
 const names = ["photo", "otherMobile", ...many];
