@@ -207,7 +207,7 @@ export function describeObjects(objects: readonly ConnectorSpaceItem[]): string 
       object.pendingImport ?? "",
       object.pendingExport ?? "",
       object.unconfirmedExport ?? "",
-      colors.red(object.errorCode ?? ""),
+      object.errorCode === null ? "" : colors.red(object.errorCode),
     ]),
   );
 }

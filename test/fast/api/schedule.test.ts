@@ -1,7 +1,7 @@
 import { expect, test, vi } from "vitest";
-import { bus, call, engine, work, world } from "../support/apiWorld.ts";
+import { bus, call, engine, work, world } from "../../support/apiWorld.ts";
 
-vi.mock("../../src/composition.ts", () => import("../support/apiWorld.ts"));
+vi.mock("../../../src/composition.ts", () => import("../../support/apiWorld.ts"));
 
 const get = async () => (await call("GET", "/schedule")).body;
 const suspend = (suspended: unknown, headers?: Record<string, string>) =>

@@ -1,10 +1,10 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { HealthMonitor, type Probe } from "../../src/engine/health.ts";
-import { ConnectorError } from "../../src/engine/ports/connector.ts";
-import { StoreError } from "../../src/engine/ports/tables.ts";
-import { call, engine, world } from "../support/apiWorld.ts";
+import { HealthMonitor, type Probe } from "../../../src/engine/health.ts";
+import { ConnectorError } from "../../../src/engine/ports/connector.ts";
+import { StoreError } from "../../../src/engine/ports/tables.ts";
+import { call, engine, world } from "../../support/apiWorld.ts";
 
-vi.mock("../../src/composition.ts", () => import("../support/apiWorld.ts"));
+vi.mock("../../../src/composition.ts", () => import("../../support/apiWorld.ts"));
 
 describe("GET /health", () => {
   beforeEach(() => {

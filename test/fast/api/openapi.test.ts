@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { openApiDocument } from "../../src/api/openapi.ts";
-import { schemas } from "../../src/api/schemas.ts";
-import { call, engine, httpFunctions, run } from "../support/apiWorld.ts";
+import { openApiDocument } from "../../../src/api/openapi.ts";
+import { schemas } from "../../../src/api/schemas.ts";
+import { call, engine, httpFunctions, run } from "../../support/apiWorld.ts";
 
-vi.mock("../../src/composition.ts", () => import("../support/apiWorld.ts"));
+vi.mock("../../../src/composition.ts", () => import("../../support/apiWorld.ts"));
 
 interface Operation {
   readonly operationId: string;

@@ -1,10 +1,10 @@
 import { beforeAll, expect, test, vi } from "vitest";
-import { newConnectorSpaceObject } from "../../src/engine/core/model.ts";
-import { syntaxesOf } from "../../src/engine/core/schema.ts";
-import { planItem } from "../../src/engine/exportPlan.ts";
-import { call, engine, run, world } from "../support/apiWorld.ts";
+import { newConnectorSpaceObject } from "../../../src/engine/core/model.ts";
+import { syntaxesOf } from "../../../src/engine/core/schema.ts";
+import { planItem } from "../../../src/engine/exportPlan.ts";
+import { call, engine, run, world } from "../../support/apiWorld.ts";
 
-vi.mock("../../src/composition.ts", () => import("../support/apiWorld.ts"));
+vi.mock("../../../src/composition.ts", () => import("../../support/apiWorld.ts"));
 
 const plan = async (query = "") => (await call("GET", `/connectors/ADMA/export-plan${query}`)).body;
 const none = { add: 0, adopt: 0, update: 0, rename: 0, enable: 0, disable: 0, delete: 0 };

@@ -13,7 +13,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { ImportError, type ImportOptions } from "../../cli/rulesImport.ts";
 import { importRules } from "../../cli/takeOver.ts";
-import { adIdentifier, ruleXml, serverConfiguration } from "./support/exports.ts";
+import { adIdentifier, ruleXml, serverConfiguration } from "../fast/support/exports.ts";
 
 const cli = join(import.meta.dirname, "../../cli/vestibule.ts");
 let folder: string;
