@@ -14,6 +14,7 @@ import { ImportStep } from "./runs/importStep.ts";
 import type { Clock } from "./runs/lease.ts";
 import { RunProtocol, type StartRequest, type Timings } from "./runs/protocol.ts";
 import { SyncStep } from "./runs/syncStep.ts";
+import { AuditStore } from "./stores/audit.ts";
 import { ConnectorSpaceStore } from "./stores/connectorSpace.ts";
 import { ConnectorStateStore } from "./stores/connectorState.ts";
 import { MetaverseStore } from "./stores/metaverse.ts";
@@ -72,6 +73,7 @@ export class Engine {
   readonly history: HistoryStore;
   readonly plans: PlanStore;
   readonly schedule: ScheduleStore;
+  readonly audit: AuditStore;
   readonly protocol: RunProtocol;
   readonly parts: EngineParts;
   readonly #rules: RulesStore;
@@ -93,6 +95,7 @@ export class Engine {
     this.history = new HistoryStore(tables);
     this.plans = new PlanStore(tables);
     this.schedule = new ScheduleStore(tables);
+    this.audit = new AuditStore(tables);
     this.#rules = new RulesStore(tables);
     this.parts = {
       clock,

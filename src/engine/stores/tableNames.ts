@@ -12,4 +12,5 @@ export const tableNames = {
   plans: "plans",
   rules: "rules",
   schedule: "schedule",
+  audit: "audit",
 } as const;

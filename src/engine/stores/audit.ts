@@ -1,0 +1,78 @@
+import { type Operation, prefixRange, StoreError, type Tables } from "../ports/tables.ts";
+import { tableNames } from "./tableNames.ts";
+
+/** What a person did, or had done. Never changed and never removed while it is kept. */
+export interface AuditEntry {
+  /** ISO 8601. */
+  readonly at: string;
+  /** The caller as the platform's authentication names it; where it names nobody, the way in (`cli`, `http`). */
+  readonly who: string;
+  /** One word of the API for what was asked: `join`, `disconnect`, `acceptImport`, `approvePlan` … */
+  readonly what: string;
+  /** What it was done to; only what applies. `object` is a connector space object's id. */
+  readonly about: {
+    readonly connector?: string;
+    readonly object?: string;
+    readonly metaverseId?: string;
+    readonly runId?: string;
+    readonly rulesVersion?: string;
+  };
+  /** In the words of who did it; null when none were given. */
+  readonly why: string | null;
+  /** What else tells later what was decided: a plan's hash, the state before. Holds no attribute values. */
+  readonly details: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+const entryPrefix = "a|";
+
+/** Newest first in order of key: it begins with inverted time. Two entries of one instant differ by a number. */
+const entryRow = (at: string, number: number) =>
+  `${entryPrefix}${String(9_999_999_999_999 - Date.parse(at)).padStart(13, "0")}|${String(number).padStart(4, "0")}`;
+
+/** Who did what, when and why: entries are added and read, nothing else. */
+export class AuditStore {
+  readonly #tables: Tables;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  /** @returns the entry's id. */
+  async add(entry: AuditEntry): Promise<string> {
+    for (let number = 0; ; number++) {
+      const row = entryRow(entry.at, number);
+      const operation: Operation = {
+        kind: "insert",
+        row,
+        properties: { entry: JSON.stringify({ ...entry, why: entry.why?.slice(0, whyMax) ?? null }) },
+      };
+      try {
+        await this.#tables.transact(tableNames.audit, "audit", [operation]);
+        return row.slice(entryPrefix.length);
+      } catch (error) {
+        // An insert never overwrites: something else was done in the same millisecond.
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+    }
+  }
+
+  /** One page, newest first. */
+  async page(
+    pageSize: number,
+    continuation?: string,
+  ): Promise<{
+    readonly entries: readonly (AuditEntry & { readonly id: string })[];
+    readonly continuation?: string;
+  }> {
+    const query = { partition: "audit", ...prefixRange(entryPrefix), pageSize };
+    const page = await this.#tables.query(tableNames.audit, query, continuation);
+    const entries = page.rows.map(({ row, properties }) => ({
+      id: row.slice(entryPrefix.length),
+      ...(JSON.parse(String(properties.entry)) as AuditEntry),
+    }));
+    return page.continuation === undefined ? { entries } : { entries, continuation: page.continuation };
+  }
+}
+
+/** Characters of `why` that are kept. */
+export const whyMax = 2000;
