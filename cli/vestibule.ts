@@ -148,9 +148,12 @@ program
 
 withPaging(program.command("objects <connector>"))
   .description("search a connector space")
-  .option("--pending-import <kind>", "with a pending import: add, update, rename, delete")
-  .option("--pending-export <kind>", "with a pending export: add, update, rename, delete")
-  .option("--state <state>", "connector, disconnector, …")
+  .option(
+    "--pending-import <kind>",
+    "with a pending import: add, update, rename, delete, deleteAdd, any, none",
+  )
+  .option("--pending-export <kind>", "with a pending export: add, update, rename, delete, any, none")
+  .option("--state <state>", "connector or disconnector, or a kind such as filteredDisconnector")
   .option("--dn <dn>", "with this DN")
   .option("--anchor <anchor>", "with this anchor")
   .action(async (connector: string, filters: ListOptions & Record<string, string>) =>

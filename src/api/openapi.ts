@@ -28,11 +28,11 @@ const queryParameters = {
   connector: { description: "Only runs with a step of this connector.", schema: text },
   status: { description: "Only runs with this status.", schema: text },
   pendingImport: {
-    description: "The kind of the pending import: add, update, delete, deleteAdd, any or none.",
+    description: "The kind of the pending import: add, update, rename, delete, deleteAdd, any or none.",
     schema: text,
   },
   pendingExport: {
-    description: "The kind of the pending export: add, update, delete, any or none.",
+    description: "The kind of the pending export: add, update, rename, delete, any or none.",
     schema: text,
   },
   state: {

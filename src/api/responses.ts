@@ -1,5 +1,6 @@
 import type { HttpRequest, HttpResponseInit, InvocationContext } from "@azure/functions";
 import { z } from "zod";
+import { FilterError } from "../engine/connectorSpaceSearch.ts";
 import { closest } from "../engine/core/expression/problems.ts";
 import { ProfileNotSupported, UnknownName } from "../engine/engine.ts";
 import { PlanNotCurrent } from "../engine/exportPlan.ts";
@@ -83,8 +84,11 @@ function problemOf(error: unknown): Problem | null {
   if (error instanceof ProfileNotSupported) return new Problem(422, "profile-not-supported", error.message);
   if (error instanceof PlanNotCurrent) return new Problem(409, "plan-not-current", error.message);
   if (error instanceof ClauseError) return new Problem(400, "invalid-clause", error.message);
+  if (error instanceof FilterError) return new Problem(400, "bad-request", error.message);
   if (error instanceof BadContinuation) return new Problem(400, "bad-request", error.message);
   if (error instanceof ConnectorError) return new Problem(503, "directory-unavailable", error.message);
+  if (error instanceof StoreError && error.kind === "bad-continuation")
+    return new Problem(400, "bad-request", error.message);
   if (error instanceof StoreError) return new Problem(503, "storage-unavailable", error.message);
   return null;
 }

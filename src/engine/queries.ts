@@ -1,9 +1,10 @@
 /** What the HTTP API shows: reads only. */
 
+import { anchorsOf, type ConnectorSpaceFilter, meetsFilter, stateOf } from "./connectorSpaceSearch.ts";
 import { shards } from "./core/identity.ts";
 import { contributionsOf } from "./core/inbound.ts";
 import type { ConnectorSpaceObject, MetaverseObject } from "./core/model.ts";
-import { attributesToJson, dateTimeFromMs, dnKey } from "./core/values.ts";
+import { attributesToJson, dateTimeFromMs } from "./core/values.ts";
 import type { Engine } from "./engine.ts";
 import { type MetaverseClause, meetsClause } from "./metaverseSearch.ts";
 import { exportToJson, imageToJson, type Stored } from "./stores/connectorSpace.ts";
@@ -153,18 +154,21 @@ export class Queries {
 
   // ---- connector space -----------------------------------------------------------------------------------------
 
-  /** By csId, by anchor, or by anchor in base64url. */
+  /** By csId or by anchor. */
   async findObject(connector: string, key: string): Promise<Stored | null> {
-    const { connectorSpace } = this.#engine;
-    if (/^[0-9a-f]{32}$/.test(key)) {
-      const byId = await connectorSpace.get(connector, key);
+    if (/^[0-9a-f]{32}$/i.test(key)) {
+      const byId = await this.#engine.connectorSpace.get(connector, key.toLowerCase());
       if (byId !== undefined) return byId;
     }
-    const byAnchor = await connectorSpace.findByAnchor(connector, key);
-    if (byAnchor !== undefined) return byAnchor;
-    return (
-      (await connectorSpace.findByAnchor(connector, Buffer.from(key, "base64url").toString("utf8"))) ?? null
-    );
+    return (await this.#findByAnchor(connector, key)) ?? null;
+  }
+
+  async #findByAnchor(connector: string, key: string): Promise<Stored | undefined> {
+    for (const anchor of anchorsOf(key)) {
+      const found = await this.#engine.connectorSpace.findByAnchor(connector, anchor);
+      if (found !== undefined) return found;
+    }
+    return undefined;
   }
 
   async object(connector: string, key: string): Promise<object | null> {
@@ -194,23 +198,16 @@ export class Queries {
 
   async objects(
     connector: string,
-    filter: { pendingImport?: string; pendingExport?: string; state?: string; dn?: string; anchor?: string },
+    filter: ConnectorSpaceFilter,
     limit: number,
     continuation?: string,
   ): Promise<Page<object>> {
     const { connectorSpace } = this.#engine;
-    const matches = (object: ConnectorSpaceObject) =>
-      (filter.pendingImport === undefined ||
-        matchesChange(object.pendingImport?.change, filter.pendingImport)) &&
-      (filter.pendingExport === undefined ||
-        matchesChange((object.escrow ?? object.pendingExport)?.change, filter.pendingExport)) &&
-      (filter.state === undefined || matchesState(object, filter.state)) &&
-      (filter.dn === undefined || dnKey(object.dn) === dnKey(filter.dn)) &&
-      (filter.anchor === undefined || object.anchor === filter.anchor);
+    const matches = (object: ConnectorSpaceObject) => meetsFilter(object, filter);
     if (filter.anchor !== undefined || filter.dn !== undefined) {
       const found =
         filter.anchor !== undefined
-          ? [await connectorSpace.findByAnchor(connector, filter.anchor)]
+          ? [await this.#findByAnchor(connector, filter.anchor)]
           : filter.dn === undefined
             ? []
             : [
@@ -395,11 +392,6 @@ function publicRun({ currentStep: _, advancedBy: __, stopRequested, ...run }: Ru
   return { ...run, ...(stopRequested && run.endedAt === null ? { stopRequested } : {}) };
 }
 
-function stateOf(object: ConnectorSpaceObject): string {
-  if (object.metaverseId !== null) return object.explicitConnector ? "explicitConnector" : "connector";
-  return object.disconnector === "normal" ? "disconnector" : `${object.disconnector}Disconnector`;
-}
-
 export function objectSummary(object: ConnectorSpaceObject) {
   return {
     id: object.id,
@@ -414,23 +406,6 @@ export function objectSummary(object: ConnectorSpaceObject) {
     unconfirmedExport: object.unconfirmed?.change ?? null,
     errorCode: object.error?.code ?? null,
   };
-}
-
-/** `any` is every pending change; an empty value too. */
-function matchesChange(change: string | undefined, wanted: string): boolean {
-  if (wanted === "none") return change === undefined;
-  return change !== undefined && (wanted === "" || wanted === "any" || change === wanted);
-}
-
-/** `connector` and `disconnector` cover their special kinds. */
-function matchesState(object: ConnectorSpaceObject, wanted: string): boolean {
-  const state = stateOf(object);
-  return (
-    state === wanted ||
-    (state.toLowerCase().endsWith(wanted.toLowerCase()) &&
-      /^(connector|disconnector)$/i.test(wanted) &&
-      (wanted.toLowerCase() === "disconnector") === (object.metaverseId === null))
-  );
 }
 
 function encodeContinuation(shard: string, token: string | undefined): string {

@@ -1,6 +1,7 @@
 import { app, type HttpRequest } from "@azure/functions";
 import { answering, json, Problem, paging, param } from "../api/responses.ts";
 import { engine } from "../composition.ts";
+import { parseFilter } from "../engine/connectorSpaceSearch.ts";
 import { ExportPlans } from "../engine/exportPlan.ts";
 import { Queries } from "../engine/queries.ts";
 
@@ -36,7 +37,8 @@ app.http("searchConnectorSpace", {
       const value = request.query.get(name);
       return value === null ? [] : [[name, value] as const];
     });
-    return json(await queries.objects(connectorOf(request), Object.fromEntries(given), limit, continuation));
+    const filter = parseFilter(Object.fromEntries(given));
+    return json(await queries.objects(connectorOf(request), filter, limit, continuation));
   }),
 });
 

@@ -101,6 +101,8 @@ export function tablesConformance(name: string, open: () => Tables): void {
       const first = await tables.query(t, query);
       expect(first.rows.map(({ row }) => row)).toEqual(rows.slice(0, 10));
       expect(first.continuation).toBeDefined();
+      for (const madeUp of ["zzz", "!!", "", Buffer.from('{"a":1}').toString("base64")])
+        await expect(tables.query(t, query, madeUp)).rejects.toMatchObject({ kind: "bad-continuation" });
       expect((await listRows(tables, t, query)).map(({ row }) => row)).toEqual(rows);
       const some = await listRows(tables, t, {
         partition: "p",

@@ -53,6 +53,7 @@ export const transactionMax = 100;
 
 export interface Tables {
   get(table: string, partition: string, row: string): Promise<Row | undefined>;
+  /** @throws StoreError "bad-continuation" when no page of these tables gave that continuation. */
   query(table: string, query: RowQuery, continuation?: string): Promise<RowPage>;
   /**
    * All or nothing, at most 100 operations on different rows of one partition.
@@ -62,8 +63,11 @@ export interface Tables {
   transact(table: string, partition: string, operations: readonly Operation[]): Promise<readonly string[]>;
 }
 
-/** `conflict`: read and decide again. `unreachable`: the same later. `too-large`: a bug, nothing was written. */
-export type StoreErrorKind = "conflict" | "unreachable" | "too-large" | "access-denied";
+/**
+ * `conflict`: read and decide again. `unreachable`: the same later. `too-large`: a bug, nothing was written.
+ * `bad-continuation`: whoever asked has made it up.
+ */
+export type StoreErrorKind = "conflict" | "unreachable" | "too-large" | "access-denied" | "bad-continuation";
 
 export class StoreError extends Error {
   readonly kind: StoreErrorKind;
@@ -73,6 +77,15 @@ export class StoreError extends Error {
     this.name = "StoreError";
     this.kind = kind;
   }
+}
+
+/** @throws StoreError that says so */
+export function refuseContinuation(cause?: unknown): never {
+  throw new StoreError(
+    "bad-continuation",
+    "The continuation is not one that a list of this deployment gave out.",
+    { cause },
+  );
 }
 
 /** All rows of a query, page after page. */

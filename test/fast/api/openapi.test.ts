@@ -96,6 +96,54 @@ describe("real answers are as the document says", () => {
     await checked("GET", "/connectors/AADMA/objects/nobody", one);
   });
 
+  test("an anchor is found however its GUID is written, and as base64url of its text or its bytes", async () => {
+    const guid = "850f1874-3b75-4b2e-b55e-297444721cd7";
+    const bytes = Buffer.from("74180f85753b2e4bb55e297444721cd7", "hex").toString("base64url");
+    const asked = vi.spyOn(engine.connectorSpace, "findByAnchor");
+    for (const written of [
+      guid,
+      guid.toUpperCase(),
+      `{${guid}}`,
+      Buffer.from(guid).toString("base64url"),
+      bytes,
+    ]) {
+      asked.mockClear();
+      await call("GET", `/connectors/ADMA/objects?anchor=${encodeURIComponent(written)}`);
+      expect(
+        asked.mock.calls.map(([, anchor]) => anchor),
+        written,
+      ).toContain(guid);
+    }
+    asked.mockRestore();
+  });
+
+  test.each([
+    ["state=conector", "Did you mean connector?"],
+    ["pendingImport=insert", "add, update"],
+    ["pendingExport=deleteAdd", "add, update"],
+    ["continuation=zzz", "continuation"],
+  ])("a search of a connector space with %s is refused, not empty", async (query, remedy) => {
+    expect(
+      await checked("GET", `/connectors/ADMA/objects?${query}`, "/connectors/{name}/objects"),
+    ).toMatchObject({
+      code: "bad-request",
+      detail: expect.stringContaining(remedy),
+    });
+  });
+
+  test("a search by state and pending change covers the special kinds", async () => {
+    const ids = async (query: string) =>
+      (await checked("GET", `/connectors/ADMA/objects?${query}`, "/connectors/{name}/objects")).items.length;
+    expect(await ids("state=connector&pendingExport=none&pendingImport=none")).toBe(2);
+    expect(await ids("state=disconnector")).toBe(0);
+    expect(await ids("pendingExport=any")).toBe(0);
+    expect(await ids("pendingExport=rename")).toBe(0);
+  });
+
+  test.each(["/runs", "/metaverse"])("%s refuses a continuation that it never gave out", async (path) => {
+    expect(await checked("GET", `${path}?continuation=zzz`, path)).toMatchObject({ code: "bad-request" });
+  });
+
   test("an anchor with a slash is found, whatever the platform left encoded", async () => {
     const asked = vi.spyOn(engine.connectorSpace, "findByAnchor");
     await call("GET", `/connectors/AADMA/objects/${encodeURIComponent("a/b%41 c")}`);

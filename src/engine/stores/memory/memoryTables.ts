@@ -5,6 +5,7 @@ import {
   type Row,
   type RowPage,
   type RowQuery,
+  refuseContinuation,
   StoreError,
   type Tables,
   transactionMax,
@@ -80,7 +81,7 @@ export class MemoryTables implements Tables {
     const partition = this.#partition(table, query.partition);
     partition.sorted ??= [...partition.rows.keys()].sort();
     const keys = partition.sorted;
-    const from = continuation ?? query.from ?? "";
+    const from = continuation === undefined ? (query.from ?? "") : rowOfContinuation(continuation);
     let low = 0;
     let high = keys.length;
     while (low < high) {
@@ -93,7 +94,7 @@ export class MemoryTables implements Tables {
     for (let index = low; index < keys.length; index++) {
       const row = keys[index]!;
       if (query.to !== undefined && row >= query.to) break;
-      if (rows.length === max) return { rows, continuation: row };
+      if (rows.length === max) return { rows, continuation: JSON.stringify({ row }) };
       const { etag, properties } = partition.rows.get(row)!;
       rows.push({ partition: query.partition, row, etag, properties: selected(properties, query.select) });
     }
@@ -130,6 +131,16 @@ export class MemoryTables implements Tables {
       return etag;
     });
   }
+}
+
+function rowOfContinuation(continuation: string): string {
+  try {
+    const { row } = JSON.parse(continuation);
+    if (typeof row === "string") return row;
+  } catch (error) {
+    refuseContinuation(error);
+  }
+  refuseContinuation();
 }
 
 function selected(properties: Properties, select: readonly string[] | undefined): Properties {

@@ -7,6 +7,7 @@ import {
   type Row,
   type RowPage,
   type RowQuery,
+  refuseContinuation,
   StoreError,
   type Tables,
 } from "../../ports/tables.ts";
@@ -60,6 +61,7 @@ export class AzureTables implements Tables {
   }
 
   async query(table: string, query: RowQuery, continuation?: string): Promise<RowPage> {
+    if (continuation !== undefined) assertContinuation(continuation);
     const client = await this.#client(table);
     let filter = odata`PartitionKey eq ${query.partition}`;
     if (query.from !== undefined) filter += odata` and RowKey ge ${query.from}`;
@@ -92,6 +94,18 @@ export class AzureTables implements Tables {
     );
     return response.subResponses.map((sub) => sub.etag ?? "");
   }
+}
+
+/** The client library puts the keys of the next row into it, and what it cannot read it throws as a bug. */
+function assertContinuation(continuation: string): void {
+  let keys: unknown;
+  try {
+    keys = JSON.parse(Buffer.from(continuation, "base64").toString("utf8"));
+  } catch (error) {
+    refuseContinuation(error);
+  }
+  const { nextPartitionKey } = (keys ?? {}) as { readonly nextPartitionKey?: unknown };
+  if (typeof nextPartitionKey !== "string") refuseContinuation();
 }
 
 async function single(client: TableClient, partition: string, operation: Operation): Promise<string> {
