@@ -1,6 +1,8 @@
 /** The kinds of connectors there are: the schema of their settings, and how one is made. */
 import { AdConnector } from "./engine/connectors/ad/adConnector.ts";
 import { type AdSettings, adSettingsSchema } from "./engine/connectors/ad/settings.ts";
+import { FileConnector } from "./engine/connectors/file/fileConnector.ts";
+import { type FileSettings, fileSettingsSchema } from "./engine/connectors/file/settings.ts";
 import { GraphConnector } from "./engine/connectors/graph/connector.ts";
 import { type GraphSettings, graphSettingsSchema } from "./engine/connectors/graph/settings.ts";
 import {
@@ -15,6 +17,7 @@ import { type Connector, ConnectorError } from "./engine/ports/connector.ts";
 export const connectorKinds: ReadonlyMap<string, SettingsSchema> = new Map<string, SettingsSchema>([
   ["graph", graphSettingsSchema],
   ["ad", adSettingsSchema],
+  ["file", fileSettingsSchema],
 ]);
 
 /** @throws Error for a kind that has no implementation, which the configuration's checks have ruled out. */
@@ -24,6 +27,8 @@ export function openConnector(definition: ConnectorConfiguration): Connector {
       return new GraphConnector(definition, definition.settings as GraphSettings);
     case "ad":
       return new AdConnector(definition, definition.settings as AdSettings);
+    case "file":
+      return new FileConnector(definition, definition.settings as FileSettings);
     default:
       throw new Error(`Connector ${definition.name}: there is no kind ${definition.kind}.`);
   }

@@ -31,6 +31,8 @@ export interface ConformanceTarget {
   readonly objectType: string;
   /** What a direct look says of an object that `moveOut` has moved: it lives elsewhere, or is gone for the connector. */
   readonly outOfScope: "movedOutOfScope" | "gone";
+  /** How messages name what to look at; an app setting such as AD_URL unless said. */
+  readonly settingNamed?: RegExp;
   /** A connector as another process would make it, with a cache of its own. The suite closes it. */
   connect(flaw?: Flaw): Connector;
   /** Changes of the directory by other means than the connector. Objects are named by their anchor. */
@@ -475,7 +477,8 @@ export function connectorConformance(
     for (const [title, flaw, kind] of flaws) {
       check(title, async () => {
         const flawed = connect(flaw);
-        const failure = { name: "ConnectorError", kind, message: expect.stringMatching(/[A-Z]+_[A-Z_]+/) };
+        const named = target.settingNamed ?? /[A-Z]+_[A-Z_]+/;
+        const failure = { name: "ConnectorError", kind, message: expect.stringMatching(named) };
         await expect(flawed.ping()).rejects.toMatchObject(failure);
         await expect(importAll({ kind: "full" }, flawed)).rejects.toMatchObject(failure);
         if (!connector.capabilities.export) return;
