@@ -1,5 +1,6 @@
 import {
   type Configuration,
+  type ConfigurationFile,
   type ConnectorConfiguration,
   type Cycle,
   withSchemas,
@@ -137,6 +138,24 @@ export class Engine {
 
   get configuration(): Configuration {
     return this.options.configuration;
+  }
+
+  /** The same engine over other tables: those in which only an answer is worked out. */
+  partsOver(tables: Tables): EngineParts {
+    return {
+      ...this.parts,
+      connectorSpace: new ConnectorSpaceStore(tables, reverseJoinAttributes(this.configuration)),
+      metaverse: new MetaverseStore(tables),
+      state: new ConnectorStateStore(tables),
+      seen: new SeenStore(tables),
+      plans: new PlanStore(tables),
+    };
+  }
+
+  /** The configuration with rules that are only tried out. @throws ConfigurationError, ConnectorError */
+  async configurationWith(ruleTexts: readonly ConfigurationFile[]): Promise<Configuration> {
+    const changed = compileRuleTexts(ruleTexts, this.configuration);
+    return withSchemas(changed, await this.#schemasOf([...this.configuration.connectors.keys()]));
   }
 
   connector(name: string): Connector {

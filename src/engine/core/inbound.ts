@@ -409,7 +409,8 @@ export function parametersOf(
   return (name) => (name === "Connector.ID" ? connector : configuration.parameters.get(name));
 }
 
-function imageContext(
+/** What the scopes and flows of inbound rules read of an object. */
+export function imageContext(
   image: Image,
   absence: ConnectorSpaceObject["absence"],
   connector: string,

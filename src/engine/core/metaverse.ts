@@ -66,7 +66,7 @@ function valuesDownToNull(ranked: readonly Contribution[]): readonly AttributeVa
 }
 
 /** Total, so that the outcome does not depend on the order of arrival. */
-function byRank(a: Contribution, b: Contribution): number {
+export function byRank(a: Contribution, b: Contribution): number {
   return (
     a.precedence - b.precedence ||
     compareText(a.rule, b.rule) ||

@@ -142,7 +142,13 @@ export interface ProtocolParts {
 const firstShard = "main";
 
 /** Stands for one step of one run. */
-export const stepKey = ({ run, step }: Pick<Slice, "run" | "step">) => `${run.id}:${step.number}`;
+export const stepKey = ({
+  run,
+  step,
+}: {
+  readonly run: Pick<Run, "id">;
+  readonly step: Pick<StepRecord, "number">;
+}) => `${run.id}:${step.number}`;
 
 /** After these the next step is run (SEMANTICS H4); after any other status the run ends. */
 const goesOn = new Set([

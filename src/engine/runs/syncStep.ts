@@ -125,17 +125,36 @@ export class SyncStep implements StepHandler {
   }
 }
 
-class SyncJob {
+/** Who looks on while objects are placed and flow: preview tells what it has seen. */
+export interface SyncObserver {
+  placed(
+    object: ConnectorSpaceObject,
+    lookups: readonly JoinLookup[],
+    candidates: JoinCandidates,
+    decision: ConnectionDecision | { readonly error: ObjectError },
+  ): void;
+  flowed(before: MetaverseObject, objects: readonly ConnectorSpaceObject[], decision: SyncDecision): void;
+}
+
+/** What a job needs of its slice; preview has no run. */
+export type JobSlice = Pick<Slice, "writer" | "save" | "report" | "overBudget" | "shard" | "cursor"> & {
+  readonly run: Pick<Slice["run"], "id" | "rulesVersion">;
+  readonly step: Pick<Slice["step"], "connector" | "type" | "number">;
+};
+
+export class SyncJob {
   readonly #parts: EngineParts;
-  readonly #slice: Slice;
+  readonly #slice: JobSlice;
+  readonly #observer: SyncObserver | undefined;
   readonly #configuration: Configuration;
   readonly #connector: string;
   readonly #nowMs: number;
   readonly #indexed: IndexedAttributes;
 
-  constructor(parts: EngineParts, slice: Slice, configuration: Configuration) {
+  constructor(parts: EngineParts, slice: JobSlice, configuration: Configuration, observer?: SyncObserver) {
     this.#parts = parts;
     this.#slice = slice;
+    this.#observer = observer;
     this.#configuration = configuration;
     this.#connector = slice.step.connector;
     this.#nowMs = parts.clock.now();
@@ -144,6 +163,15 @@ class SyncJob {
 
   get #now() {
     return dateTimeFromMs(this.#nowMs);
+  }
+
+  /** One object on its way through both phases, as a step takes it there. */
+  async synchronizeOne(id: string, full: boolean): Promise<void> {
+    await this.#tryPlacing([id], full);
+    const stored = await this.#parts.connectorSpace.get(this.#connector, id);
+    const metaverseId = stored?.object.metaverseId ?? stored?.object.linking ?? null;
+    if (metaverseId === null) return;
+    await this.#tryFlowing([metaverseId], await this.#parts.metaverse.getMany([metaverseId]), full);
   }
 
   // ---- placing -------------------------------------------------------------------------------------------------
@@ -302,6 +330,7 @@ class SyncJob {
         const inStore = [...candidatesOf.values()].flat().find(({ object: found }) => found.id === id);
         return placed.get(id)?.after ?? inStore?.object;
       });
+      this.#observer?.placed(object, lookups, candidates, decision);
       if ("error" in decision) {
         remains.push({
           before: one,
@@ -557,7 +586,10 @@ class SyncJob {
         objects.set(`${found.object.connector}/${found.object.id}`, found);
         adopted.push({ ...found.object, linking: before.object.id });
       }
-      if (adopted.length === 0) return decision;
+      if (adopted.length === 0) {
+        this.#observer?.flowed(before.object, current, decision);
+        return decision;
+      }
       current = [...current, ...adopted];
     }
   }
