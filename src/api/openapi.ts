@@ -1,6 +1,7 @@
 /** The OpenAPI 3.1 document of the API: the table of its calls, and the schemas of `schemas.ts`. */
 import { z } from "zod";
 import { problemTitles } from "./responses.ts";
+import "./insightSchemas.ts";
 import { schemas } from "./schemas.ts";
 
 interface Call {
@@ -148,6 +149,15 @@ const calls: readonly Call[] = [
     summary: "One metaverse object with the lineage of its values.",
     answers: { 200: "MetaverseObject" },
     problems: [404],
+  },
+  {
+    id: "preview",
+    method: "post",
+    path: "/preview",
+    summary: "What synchronising one object would do, with every decision's reason. Writes nothing.",
+    body: "PreviewRequest",
+    answers: { 200: "Preview" },
+    problems: [400, 404, 413, 422],
   },
   {
     id: "evaluateExpression",

@@ -40,3 +40,16 @@ export const tryExpressionSchema = z.strictObject({
   parameters: jsonParametersSchema.default({}),
   language: z.enum(["aadc", "mim"]).default("aadc"),
 });
+
+/** Rule files that are only tried out; the file's name stands in front of its problems. */
+export const ruleTextsSchema = z
+  .array(z.strictObject({ file: z.string().regex(/^[\w. /-]{1,200}$/), text: z.string() }))
+  .min(1)
+  .max(1000);
+
+export const previewSchema = z.strictObject({
+  connector: z.string().min(1),
+  anchor: z.string().min(1),
+  kind: z.enum(["full", "delta"]).default("full"),
+  rules: ruleTextsSchema.optional(),
+});

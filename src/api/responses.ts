@@ -1,6 +1,7 @@
 import type { HttpRequest, HttpResponseInit, InvocationContext } from "@azure/functions";
 import { z } from "zod";
 import { FilterError } from "../engine/connectorSpaceSearch.ts";
+import { ConfigurationError } from "../engine/core/configuration.ts";
 import { closest } from "../engine/core/expression/problems.ts";
 import { ProfileNotSupported, UnknownName } from "../engine/engine.ts";
 import { PlanNotCurrent } from "../engine/exportPlan.ts";
@@ -37,6 +38,7 @@ export const problemTitles: Readonly<Record<string, string>> = {
   "run-has-ended": "The run has ended",
   "plan-not-current": "The export plan has changed",
   "invalid-clause": "The search clause cannot be read",
+  "invalid-rules": "The rules do not check",
   "invalid-expression": "The expression cannot be evaluated",
   "directory-unavailable": "A directory does not answer",
   "storage-unavailable": "The storage does not answer",
@@ -83,6 +85,8 @@ function problemOf(error: unknown): Problem | null {
   }
   if (error instanceof ProfileNotSupported) return new Problem(422, "profile-not-supported", error.message);
   if (error instanceof PlanNotCurrent) return new Problem(409, "plan-not-current", error.message);
+  if (error instanceof ConfigurationError)
+    return new Problem(422, "invalid-rules", error.message, { ruleProblems: error.problems });
   if (error instanceof ClauseError) return new Problem(400, "invalid-clause", error.message);
   if (error instanceof FilterError) return new Problem(400, "bad-request", error.message);
   if (error instanceof BadContinuation) return new Problem(400, "bad-request", error.message);
@@ -116,6 +120,8 @@ export function answering(handler: Handler): Handler {
 }
 
 const bodyMaxBytes = 256 * 1024;
+/** Rule sets are the largest thing that anybody sends. */
+export const rulesMaxBytes = 8 * 1024 * 1024;
 
 /** A parameter of the route. The platform decodes it but for `%2F`, which an anchor or a DN may hold. */
 export function param(request: HttpRequest, name: string): string {
@@ -123,10 +129,14 @@ export function param(request: HttpRequest, name: string): string {
 }
 
 /** The request's JSON body by a schema. @throws Problem */
-export async function body<T>(request: HttpRequest, schema: z.ZodType<T>): Promise<T> {
+export async function body<T>(
+  request: HttpRequest,
+  schema: z.ZodType<T>,
+  maxBytes = bodyMaxBytes,
+): Promise<T> {
   const text = await request.text();
-  if (Buffer.byteLength(text) > bodyMaxBytes)
-    throw new Problem(413, "bad-request", `The body is larger than ${bodyMaxBytes} bytes.`);
+  if (Buffer.byteLength(text) > maxBytes)
+    throw new Problem(413, "bad-request", `The body is larger than ${maxBytes} bytes.`);
   let value: unknown;
   try {
     value = text === "" ? {} : JSON.parse(text);

@@ -11,13 +11,14 @@ import {
 /** By the name that the document gives them. */
 export const schemas = new Map<string, z.ZodType>();
 
-function named<T extends z.ZodType>(id: string, schema: T): T {
+/** Gives a schema the name that the document has for it. */
+export function named<T extends z.ZodType>(id: string, schema: T): T {
   schemas.set(id, schema);
   return schema;
 }
 
-const time = z.iso.datetime();
-const count = z.int().min(0);
+export const time = z.iso.datetime();
+export const count = z.int().min(0);
 const attributes = named(
   "Attributes",
   z.record(
@@ -25,10 +26,10 @@ const attributes = named(
     z.union([named("Value", jsonValueSchema), z.array(jsonValueSchema)]).describe("A list is multi-valued."),
   ),
 );
-const attributeValue = z.union([jsonValueSchema, z.array(jsonValueSchema)]);
+export const attributeValue = z.union([jsonValueSchema, z.array(jsonValueSchema)]);
 
 /** Every list: `continuation` is absent at the end. */
-function listOf<T extends z.ZodType>(id: string, item: T) {
+export function listOf<T extends z.ZodType>(id: string, item: T) {
   return named(id, z.object({ items: z.array(item), continuation: z.string().optional() }));
 }
 
@@ -41,14 +42,14 @@ named("Parameters", jsonParametersSchema);
 
 // ---- runs --------------------------------------------------------------------------------------------------------
 
-const statistics = named(
+export const statistics = named(
   "Statistics",
   z
     .record(z.string(), count)
     .describe("MIM's counters in camelCase, such as stageAdd; those at zero are absent."),
 );
 
-const runError = named(
+export const runError = named(
   "RunError",
   z.object({
     code: z.string(),
@@ -141,7 +142,7 @@ const connector = named(
 listOf("ConnectorList", connector);
 
 const importChange = z.enum(["add", "update", "delete", "deleteAdd"]);
-const exportChange = z.enum(["add", "update", "delete"]);
+export const exportChange = z.enum(["add", "update", "delete"]);
 
 const image = named("Image", z.object({ objectType: z.string(), dn: z.string(), attributes }));
 const pendingExport = named(
@@ -161,7 +162,7 @@ const pendingExport = named(
   }),
 );
 
-const connectorSpaceItem = named(
+export const connectorSpaceItem = named(
   "ConnectorSpaceItem",
   z.object({
     id: z.string(),
@@ -359,6 +360,21 @@ named(
       .array(z.string())
       .optional()
       .describe("unknown-…: the names that there are, the likeliest first."),
+    ruleProblems: z
+      .array(
+        z.object({
+          file: z.string(),
+          line: count,
+          column: count,
+          length: count.optional(),
+          code: z.string().optional(),
+          message: z.string(),
+          remedy: z.string(),
+          setting: z.string().optional(),
+        }),
+      )
+      .optional()
+      .describe("invalid-rules: what is wrong, each with its place."),
     problems: z
       .array(expressionProblem)
       .optional()
