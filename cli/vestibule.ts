@@ -18,6 +18,7 @@ import {
   type MetaverseObject,
 } from "./describe.ts";
 import { followRun } from "./followRun.ts";
+import { addInsight } from "./insight.ts";
 import { colorStatus, describeRun, duration, facts, instant, textTable, wentWell } from "./print.ts";
 import { addRulesImport, ImportError } from "./rulesImport.ts";
 
@@ -244,6 +245,7 @@ program
     if (health.status !== "healthy") process.exitCode = 1;
   });
 
+addInsight(program, { openApi, show, showPage, withPaging });
 addRulesImport(program);
 
 try {

@@ -18,13 +18,16 @@ const edits: Readonly<Record<string, (world: EngineWorld, id: string) => void>> 
   restore: (world, id) => world.guests.restore(id),
   "hand-made account": (world, id) => {
     const dn = `CN=${id},${guestOu}`;
-    if (world.accounts.holderOf(dn, {}) === undefined) world.accounts.add(dn, { userAccountControl: 262656n });
+    if (world.accounts.holderOf(dn, {}) === undefined)
+      world.accounts.add(dn, { userAccountControl: 262656n });
   },
   "hand-made disable": (world, id) => {
-    for (const { anchor } of world.accountsOf(id)) world.accounts.change(anchor, { userAccountControl: 262658n });
+    for (const { anchor } of world.accountsOf(id))
+      world.accounts.change(anchor, { userAccountControl: 262658n });
   },
   "account moved": (world, id) => {
-    for (const { anchor } of world.accountsOf(id)) world.accounts.rename(anchor, `CN=${id},OU=Moved,${guestOu}`);
+    for (const { anchor } of world.accountsOf(id))
+      world.accounts.rename(anchor, `CN=${id},OU=Moved,${guestOu}`);
   },
   "account deleted": (world, id) => {
     for (const { anchor } of world.accountsOf(id)) world.accounts.remove(anchor);
@@ -40,16 +43,26 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       ["AADMA", "Delta Synchronization"],
       ["ADMA", "Export"],
     )
-    .map(([connector, profile]): Step => [`${connector} ${profile}`, (world) => world.profile(connector!, profile!)]),
-  fc.constant<Step>(["a month passes", (world) => void (world.now += 31 * day)]),
-  fc
-    .tuple(fc.constantFrom(...Object.keys(edits)), fc.nat(guestsMax - 1))
-    .map(([name, number]): Step => [
+    .map(
+      ([connector, profile]): Step => [
+        `${connector} ${profile}`,
+        (world) => world.profile(connector!, profile!),
+      ],
+    ),
+  fc.constant<Step>([
+    "a month passes",
+    (world) => {
+      world.now += 31 * day;
+    },
+  ]),
+  fc.tuple(fc.constantFrom(...Object.keys(edits)), fc.nat(guestsMax - 1)).map(
+    ([name, number]): Step => [
       `${name} ${number}`,
       (world) => {
         if (world.guests.objects.has(guestId(number))) edits[name]!(world, guestId(number));
       },
-    ]),
+    ],
+  ),
 );
 
 async function objectsOf(world: EngineWorld, connector: string): Promise<string[]> {

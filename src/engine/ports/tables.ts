@@ -88,6 +88,22 @@ export function refuseContinuation(cause?: unknown): never {
   );
 }
 
+/** A continuation that names the row with which the next page begins. */
+export function continuationAt(row: string): string {
+  return JSON.stringify({ row });
+}
+
+/** @throws StoreError "bad-continuation" */
+export function rowOfContinuation(continuation: string): string {
+  try {
+    const { row } = JSON.parse(continuation);
+    if (typeof row === "string") return row;
+  } catch (error) {
+    refuseContinuation(error);
+  }
+  refuseContinuation();
+}
+
 /** All rows of a query, page after page. */
 export async function* rowsOf(tables: Tables, table: string, query: RowQuery): AsyncGenerator<Row> {
   let continuation: string | undefined;

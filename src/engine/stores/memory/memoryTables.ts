@@ -1,11 +1,12 @@
 import {
+  continuationAt,
   type Operation,
   type Properties,
   type Property,
   type Row,
   type RowPage,
   type RowQuery,
-  refuseContinuation,
+  rowOfContinuation,
   StoreError,
   type Tables,
   transactionMax,
@@ -94,7 +95,7 @@ export class MemoryTables implements Tables {
     for (let index = low; index < keys.length; index++) {
       const row = keys[index]!;
       if (query.to !== undefined && row >= query.to) break;
-      if (rows.length === max) return { rows, continuation: JSON.stringify({ row }) };
+      if (rows.length === max) return { rows, continuation: continuationAt(row) };
       const { etag, properties } = partition.rows.get(row)!;
       rows.push({ partition: query.partition, row, etag, properties: selected(properties, query.select) });
     }
@@ -131,16 +132,6 @@ export class MemoryTables implements Tables {
       return etag;
     });
   }
-}
-
-function rowOfContinuation(continuation: string): string {
-  try {
-    const { row } = JSON.parse(continuation);
-    if (typeof row === "string") return row;
-  } catch (error) {
-    refuseContinuation(error);
-  }
-  refuseContinuation();
 }
 
 function selected(properties: Properties, select: readonly string[] | undefined): Properties {

@@ -1,9 +1,11 @@
 import {
+  continuationAt,
   type Operation,
   type Properties,
   type Row,
   type RowPage,
   type RowQuery,
+  rowOfContinuation,
   rowsOf,
   StoreError,
   type Tables,
@@ -50,7 +52,7 @@ export class OverlayTables implements Tables {
   /** A continuation is the row key with which the next page begins. */
   async query(table: string, query: RowQuery, continuation?: string): Promise<RowPage> {
     const { to } = query;
-    const from = continuation ?? query.from ?? "";
+    const from = continuation === undefined ? (query.from ?? "") : rowOfContinuation(continuation);
     const max = Math.min(query.pageSize ?? pageMax, pageMax);
     let page = await this.#base.query(table, { ...query, from });
     while (page.rows.length === 0 && page.continuation !== undefined)
@@ -67,9 +69,9 @@ export class OverlayTables implements Tables {
     // What comes after the last change that was read may have been changed too.
     const known = merged.filter(({ row }) => changes.next === undefined || row < changes.next);
     const rows = known.filter((row) => !isHidden(row));
-    if (rows.length > max) return { rows: rows.slice(0, max), continuation: rows[max]!.row };
-    if (changes.next !== undefined) return { rows, continuation: changes.next };
-    return page.continuation === undefined ? { rows } : { rows, continuation: end! };
+    if (rows.length > max) return { rows: rows.slice(0, max), continuation: continuationAt(rows[max]!.row) };
+    if (changes.next !== undefined) return { rows, continuation: continuationAt(changes.next) };
+    return page.continuation === undefined ? { rows } : { rows, continuation: continuationAt(end!) };
   }
 
   /** At most `max` changed rows of the range, hidden ones included; `next`: where the rest begins. */
