@@ -1,0 +1,42 @@
+<#
+.SYNOPSIS
+  Registers Vestibule's HTTP API in Entra ID with its app roles, and prints the client id for VESTIBULE_API_CLIENT_ID.
+.DESCRIPTION
+  Roles: Reader looks, Operator also runs, Approver also decides on held exports, Administrator also changes rules and
+  schedule. They are the ones of infra/names.json, which the code enforces. Only people and apps with a role get a token.
+  Running it again changes nothing that is there.
+.EXAMPLE
+  azd env set VESTIBULE_API_CLIENT_ID $(./Register-Api.ps1)
+#>
+[CmdletBinding(SupportsShouldProcess)]
+param([string] $DisplayName = 'Vestibule API')
+$ErrorActionPreference = 'Stop'
+Set-StrictMode -Version Latest
+
+Connect-MgGraph -Scopes 'Application.ReadWrite.All' -NoWelcome
+$names = Get-Content (Join-Path $PSScriptRoot '../names.json') -Raw | ConvertFrom-Json
+$found = @(Get-MgApplication -Filter "displayName eq '$($DisplayName -replace "'", "''")'")
+if ($found.Count -gt 1) { throw "There are $($found.Count) app registrations named '$DisplayName'. Give another -DisplayName." }
+if ($found.Count -eq 1) { $application = $found[0] }
+elseif ($PSCmdlet.ShouldProcess($DisplayName, 'register')) {
+  $application = New-MgApplication -DisplayName $DisplayName -SignInAudience AzureADMyOrg
+}
+else { return }
+
+$roles = @($application.AppRoles)
+foreach ($value in $names.appRoles) {
+  if ($roles | Where-Object Value -EQ $value) { continue }
+  $roles += @{
+    Id = [guid]::NewGuid(); Value = $value; IsEnabled = $true
+    DisplayName = $value; Description = "Vestibule: $($value -replace '.*\.', '')"
+    AllowedMemberTypes = @('User', 'Application')
+  }
+}
+if ($PSCmdlet.ShouldProcess($DisplayName, 'set app roles')) {
+  Update-MgApplication -ApplicationId $application.Id -AppRoles $roles -IdentifierUris @("api://$($application.AppId)") `
+    -Api @{ RequestedAccessTokenVersion = 2 }
+  $principal = Get-MgServicePrincipal -Filter "appId eq '$($application.AppId)'"
+  if (-not $principal) { $principal = New-MgServicePrincipal -AppId $application.AppId }
+  Update-MgServicePrincipal -ServicePrincipalId $principal.Id -AppRoleAssignmentRequired:$true
+}
+$application.AppId
