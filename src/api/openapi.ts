@@ -134,6 +134,16 @@ const calls: readonly Call[] = [
     problems: [400, 404, 409],
   },
   {
+    id: "approveExportPlan",
+    method: "post",
+    path: "/connectors/{name}/export-plan/approve",
+    summary:
+      "Exports exactly the plan with this hash, whatever its limits; what has changed since is left out.",
+    body: "ApprovePlan",
+    answers: { 202: "Run" },
+    problems: [400, 404, 409, 413, 422],
+  },
+  {
     id: "searchMetaverse",
     method: "get",
     path: "/metaverse",

@@ -9,6 +9,12 @@ export const startRunSchema = z.union(
   { error: 'Give {"cycle": "delta"}, or {"connector": "AADMA", "profile": "Full Import (Stage Only)"}.' },
 );
 
+/** A hash that is none of a plan is answered like one that has lapsed. */
+export const approvePlanSchema = z.strictObject({
+  hash: z.string().min(1).max(200),
+  why: z.string().trim().min(1).max(1000).optional(),
+});
+
 export const scheduleChangeSchema = z.strictObject({ suspended: z.boolean() });
 
 const int64 = z

@@ -4,7 +4,7 @@ import { FilterError } from "../engine/connectorSpaceSearch.ts";
 import { ConfigurationError } from "../engine/core/configuration.ts";
 import { closest } from "../engine/core/expression/problems.ts";
 import { ProfileNotSupported, UnknownName } from "../engine/engine.ts";
-import { PlanNotCurrent } from "../engine/exportPlan.ts";
+import { PlanNotCurrent, StagingModeOn } from "../engine/exportPlan.ts";
 import { ClauseError } from "../engine/metaverseSearch.ts";
 import { ConnectorError } from "../engine/ports/connector.ts";
 import { StoreError } from "../engine/ports/tables.ts";
@@ -36,7 +36,8 @@ export const problemTitles: Readonly<Record<string, string>> = {
   "run-in-progress": "A run is in the way",
   "profile-not-supported": "The connector cannot do this",
   "run-has-ended": "The run has ended",
-  "plan-not-current": "The export plan has changed",
+  "plan-not-current": "The export plan is not current",
+  "staging-mode": "Staging mode is on",
   "invalid-clause": "The search clause cannot be read",
   "invalid-rules": "The rules do not check",
   "invalid-expression": "The expression cannot be evaluated",
@@ -85,6 +86,7 @@ function problemOf(error: unknown): Problem | null {
   }
   if (error instanceof ProfileNotSupported) return new Problem(422, "profile-not-supported", error.message);
   if (error instanceof PlanNotCurrent) return new Problem(409, "plan-not-current", error.message);
+  if (error instanceof StagingModeOn) return new Problem(409, "staging-mode", error.message);
   if (error instanceof ConfigurationError)
     return new Problem(422, "invalid-rules", error.message, { ruleProblems: error.problems });
   if (error instanceof ClauseError) return new Problem(400, "invalid-clause", error.message);

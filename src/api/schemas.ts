@@ -1,6 +1,7 @@
 /** What the API answers, as schemas: the OpenAPI document is made of them, and tests hold real answers against them. */
 import { z } from "zod";
 import {
+  approvePlanSchema,
   jsonParametersSchema,
   jsonValueSchema,
   scheduleChangeSchema,
@@ -36,6 +37,7 @@ export function listOf<T extends z.ZodType>(id: string, item: T) {
 // ---- requests ----------------------------------------------------------------------------------------------------
 
 named("StartRun", startRunSchema);
+named("ApprovePlan", approvePlanSchema);
 named("ScheduleChange", scheduleChangeSchema);
 named("TryExpression", tryExpressionSchema);
 named("Parameters", jsonParametersSchema);
@@ -99,6 +101,10 @@ const run = named(
     steps: z.array(step),
     rulesVersion: z.string(),
     stopRequested: z.boolean().optional(),
+    approval: z
+      .object({ hash: z.string(), why: z.string().nullable(), by: z.string().nullable(), at: time })
+      .nullable()
+      .describe("Of the export of an approved plan: who has decided it, when and why."),
   }),
 );
 listOf("RunList", run);
@@ -119,6 +125,7 @@ const connector = named(
       explicitDisconnectors: count,
       unconfirmedExports: count,
       errors: count,
+      quarantined: count,
     }),
     pendingImports: z.object({ add: count, update: count, delete: count, deleteAdd: count }),
     pendingExports: z.object({ add: count, update: count, delete: count }),
@@ -127,6 +134,10 @@ const connector = named(
     lastFullImportAt: time.nullable(),
     fullImportRequired: z.boolean(),
     fullSynchronizationRequired: z.boolean(),
+    exportsHeld: z
+      .object({ status: z.string(), detail: z.string(), since: time, runId: z.string() })
+      .nullable()
+      .describe("Why exports wait for somebody to approve the export plan; null: they do not."),
     lastRuns: z.array(
       z.object({
         id: z.string(),
@@ -215,6 +226,11 @@ named(
         firstOccurred: time,
         retryCount: count,
         stack: z.string().optional(),
+        retryAt: time.optional().describe("Of a refused export: not tried again before."),
+        quarantined: z
+          .literal(true)
+          .optional()
+          .describe("Refused too often: not tried again until it is let go."),
       })
       .nullable(),
   }),

@@ -21,7 +21,14 @@ import { ConnectorStateStore } from "./stores/connectorState.ts";
 import { MetaverseStore } from "./stores/metaverse.ts";
 import { PlanStore } from "./stores/plans.ts";
 import { RulesStore } from "./stores/rules.ts";
-import { CheckpointStore, HistoryStore, type Run, RunStore, type Trigger } from "./stores/runs.ts";
+import {
+  type Approval,
+  CheckpointStore,
+  HistoryStore,
+  type Run,
+  RunStore,
+  type Trigger,
+} from "./stores/runs.ts";
 import { ScheduleStore } from "./stores/schedule.ts";
 import { SeenStore } from "./stores/seen.ts";
 
@@ -238,6 +245,23 @@ export class Engine {
       trigger,
       ...(startedBy === undefined ? {} : { startedBy }),
       rulesVersion: await this.#storedRules(),
+    });
+  }
+
+  /** The export of an approved plan, and of nothing else. @throws RunInTheWay */
+  async startApproved(
+    connector: string,
+    profile: string,
+    approval: Approval,
+    trigger: Trigger,
+  ): Promise<Run> {
+    return this.protocol.start({
+      cycle: null,
+      steps: [{ connector, profile, type: "export" }],
+      trigger,
+      ...(approval.by === null ? {} : { startedBy: approval.by }),
+      rulesVersion: await this.#storedRules(),
+      approval,
     });
   }
 

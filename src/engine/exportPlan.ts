@@ -1,28 +1,31 @@
-/** What a connector would export now, as data: read before somebody decides about it. */
-import type { ExportKind } from "./core/exporting.ts";
-import { exportDigest, exportKind } from "./core/exporting.ts";
+/** What a connector would export now, as data, and the approval of exactly that. */
+import { type ExportKind, exportDigest, exportKind } from "./core/exporting.ts";
+import type { PlanItem } from "./core/exportOrder.ts";
 import type { ConnectorSpaceObject, PendingExport } from "./core/model.ts";
 import { type Syntaxes, syntaxesOf } from "./core/schema.ts";
 import { type AttributeValue, attributesToJson, type JsonAttributes } from "./core/values.ts";
-import type { Engine } from "./engine.ts";
+import { type Engine, ProfileNotSupported } from "./engine.ts";
 import type { ObjectTypeSchema } from "./ports/connector.ts";
 import { BadContinuation } from "./queries.ts";
 import { isoTime } from "./runs/engine.ts";
-import { pendingItems, planHash } from "./runs/exportStep.ts";
-import { addCounters } from "./stores/fence.ts";
-import type { PlanItem } from "./stores/plans.ts";
+import { approvalLifeMs, isOnOffer, offerPlan, pendingExports, planHash } from "./runs/pendingExports.ts";
+import type { PlanOffer } from "./stores/plans.ts";
+import type { Approval, Run, Trigger } from "./stores/runs.ts";
 
 export interface ExportPlan {
   readonly connector: string;
   /** Stands for exactly these items and what each of them would send. */
   readonly hash: string;
-  /** `held`: an export of exactly this plan was stopped by a limit. `done`: nothing is pending. */
-  readonly state: "pending" | "held" | "done";
-  /** ISO 8601. When the plan was frozen, or else when this was asked. */
+  /**
+   * `held`: no export of the connector goes on before somebody approves. `approved`: it is being exported. `done`:
+   * nothing is pending.
+   */
+  readonly state: "pending" | "held" | "approved" | "done";
+  /** ISO 8601. When an export was stopped with this plan, or else when it was shown first. */
   readonly createdAt: string;
-  /** ISO 8601; null when nothing is pending. */
+  /** ISO 8601: until when it can be approved; null when nothing is pending. */
   readonly expiresAt: string | null;
-  readonly counts: Readonly<Record<ExportKind | "adopt", number>>;
+  readonly counts: Readonly<Record<ExportKind, number>>;
   readonly items: readonly ExportPlanItem[];
   readonly continuation?: string;
 }
@@ -44,16 +47,24 @@ export interface ExportPlanItem {
   }[];
 }
 
-/** The plan that the caller speaks of is not what is pending now. */
+/** The plan that the caller speaks of is not on offer: something else is pending now, or it has lapsed. */
 export class PlanNotCurrent extends Error {
   constructor(connector: string) {
-    super(`What is pending for ${connector} has changed since. Read its export plan again.`);
+    super(
+      `This is not an export plan of ${connector} that can be approved now: what is pending has changed since, ` +
+        "or the plan has lapsed. Read it again.",
+    );
     this.name = "PlanNotCurrent";
   }
 }
 
-/** Approvals lapse after 24 hours (DESIGN section 6), and with them the plan. */
-const planLifeMs = 24 * 60 * 60 * 1000;
+/** While `STAGING_MODE` is on nothing can be exported, approved or not. */
+export class StagingModeOn extends Error {
+  constructor() {
+    super("STAGING_MODE is on: nothing is exported. Switch it off, then approve.");
+    this.name = "StagingModeOn";
+  }
+}
 
 const noneOfAnyKind: ExportPlan["counts"] = {
   add: 0,
@@ -65,91 +76,154 @@ const noneOfAnyKind: ExportPlan["counts"] = {
   delete: 0,
 };
 
-interface Pending {
+interface Shown {
   readonly head: Omit<ExportPlan, "items" | "continuation">;
   readonly items: readonly PlanItem[];
 }
 
 export class ExportPlans {
   readonly #engine: Engine;
-  /** The plan whose pages are being read, by connector: finding it means reading every object of it. */
-  readonly #read = new Map<string, Pending>();
 
   constructor(engine: Engine) {
     this.#engine = engine;
   }
 
-  /** @throws PlanNotCurrent, BadContinuation, ConnectorError when the schema cannot be read */
+  /**
+   * What is shown is kept: it can be approved by its hash for 24 hours, and its later pages are of the same plan.
+   * @throws PlanNotCurrent, BadContinuation, ConnectorError when the schema cannot be read
+   */
   async page(connector: string, limit: number, continuation?: string): Promise<ExportPlan> {
     const from = continuation === undefined ? null : decodeContinuation(continuation);
     // The schema says which attributes are secret; without it nothing is shown.
     const schemas = await this.#engine.schema(connector);
-    const known = this.#read.get(connector);
     const { head, items } =
-      from !== null && known?.head.hash === from.hash ? known : await this.#pending(connector);
-    if (from !== null && from.hash !== head.hash) throw new PlanNotCurrent(connector);
+      from === null ? await this.#pending(connector) : await this.#kept(connector, from.hash);
     const start = from?.index ?? 0;
     const end = start + limit;
     const page: ExportPlan = {
       ...head,
-      items: await this.#items(connector, items.slice(start, end), schemas),
+      items: await this.#items(connector, items.slice(start, end), schemas, head.state === "approved"),
     };
-    if (end >= items.length) {
-      this.#read.delete(connector);
-      return page;
-    }
-    this.#read.set(connector, { head, items });
-    return { ...page, continuation: encodeContinuation(head.hash, end) };
+    return end >= items.length ? page : { ...page, continuation: encodeContinuation(head.hash, end) };
   }
 
-  async #pending(connector: string): Promise<Pending> {
-    const { parts, plans } = this.#engine;
-    const [items, newest] = await Promise.all([pendingItems(parts, connector), plans.newest(connector)]);
-    const hash = planHash(connector, items);
-    const isHeld = newest !== undefined && newest.state === "held" && newest.hash === hash;
-    const state = items.length === 0 ? "done" : isHeld ? "held" : "pending";
-    const createdAt = isHeld ? newest.createdAt : isoTime(parts.clock.now());
-    const head = {
+  /**
+   * Starts the export of exactly the plan with this hash.
+   * @param by who decided, as far as is known
+   * @throws PlanNotCurrent, StagingModeOn, RunInTheWay, ProfileNotSupported, UnknownName
+   */
+  async approve(
+    connector: string,
+    { hash, why, by }: { readonly hash: string; readonly why: string | null; readonly by: string | null },
+    trigger: Trigger,
+  ): Promise<Run> {
+    const { parts, plans, configuration } = this.#engine;
+    const { runProfiles } = this.#engine.definition(connector);
+    const profile = runProfiles.find(({ type }) => type === "export");
+    if (profile === undefined || !this.#engine.connector(connector).capabilities.export)
+      throw new ProfileNotSupported(connector, profile?.name ?? "Export");
+    const now = parts.clock.now();
+    const offer = await plans.offer(connector, hash);
+    if (offer === undefined || offer.items === 0 || !isOnOffer(offer, configuration.rulesVersion, now))
+      throw new PlanNotCurrent(connector);
+    if (parts.stagingMode()) throw new StagingModeOn();
+    const approval = { hash, why, by, at: isoTime(now) };
+    return this.#engine.startApproved(connector, profile.name, approval, trigger);
+  }
+
+  async #pending(connector: string): Promise<Shown> {
+    const { parts, plans, configuration } = this.#engine;
+    const approved = await this.#beingExported(connector);
+    const underWay = approved && (await plans.offer(connector, approved.hash));
+    if (underWay) return this.#kept(connector, underWay.hash);
+    const { items } = await pendingExports(parts, connector);
+    const now = parts.clock.now();
+    if (items.length === 0) {
+      const head = {
+        connector,
+        hash: planHash(connector, []),
+        state: "done",
+        createdAt: isoTime(now),
+        expiresAt: null,
+      } as const;
+      return { head: { ...head, counts: noneOfAnyKind }, items };
+    }
+    const known = await plans.offer(connector, planHash(connector, items));
+    const offer =
+      known !== undefined && isOnOffer(known, configuration.rulesVersion, now)
+        ? known
+        : await offerPlan(parts, connector, items, configuration.rulesVersion, isoTime(now));
+    return { head: await this.#head(connector, offer), items };
+  }
+
+  /** A plan as it was shown before, whatever is pending now. */
+  async #kept(connector: string, hash: string): Promise<Shown> {
+    const { plans } = this.#engine;
+    const offer = await plans.offer(connector, hash);
+    if (offer === undefined) throw new PlanNotCurrent(connector);
+    return { head: await this.#head(connector, offer), items: await plans.items(connector, hash) };
+  }
+
+  async #head(connector: string, { hash, createdAt, counts }: PlanOffer): Promise<Shown["head"]> {
+    const [approved, { hold }, newest] = await Promise.all([
+      this.#beingExported(connector),
+      this.#engine.state.get(connector),
+      this.#engine.plans.newest(connector),
+    ]);
+    const isHeld = hold !== null || (newest?.state === "held" && newest.hash === hash);
+    return {
       connector,
       hash,
-      state,
+      state: approved?.hash === hash ? "approved" : isHeld ? "held" : "pending",
       createdAt,
-      expiresAt: state === "done" ? null : isoTime(Date.parse(createdAt) + planLifeMs),
-      counts: { ...noneOfAnyKind, ...addCounters(...items.map(({ kind }) => ({ [kind]: 1 }))) },
-    } as const;
-    return { head, items };
+      expiresAt: isoTime(Date.parse(createdAt) + approvalLifeMs),
+      counts: { ...noneOfAnyKind, ...counts },
+    };
   }
 
+  /** The approval that an open run is carrying out. */
+  async #beingExported(connector: string): Promise<Approval | null | undefined> {
+    const { runs } = this.#engine;
+    const open = await Promise.all((await runs.openIds()).map((id) => runs.get(id)));
+    return open.find(
+      (stored) => stored?.run.approval && stored.run.steps.some((step) => step.connector === connector),
+    )?.run.approval;
+  }
+
+  /** @param inPart whether some of the items may have been exported already: those are not shown */
   async #items(
     connector: string,
     items: readonly PlanItem[],
     schemas: readonly ObjectTypeSchema[],
+    inPart: boolean,
   ): Promise<ExportPlanItem[]> {
     const stored = await this.#engine.connectorSpace.getMany(
       connector,
       items.map(({ id }) => id),
     );
-    return items.map(({ id, digest }) => {
+    return items.flatMap(({ id, digest }) => {
       const object = stored.get(id)?.object;
       const pending = object?.escrow ?? object?.pendingExport ?? null;
-      if (object === undefined || pending === null || exportDigest(pending) !== digest)
-        throw new PlanNotCurrent(connector);
-      return planItem(object, pending, syntaxesOf(schemas, object.objectType));
+      if (object !== undefined && pending !== null && exportDigest(pending) === digest)
+        return planItem(object, pending, syntaxesOf(schemas, object.objectType));
+      if (inPart) return [];
+      throw new PlanNotCurrent(connector);
     });
   }
 }
 
 export function planItem(
-  { id, anchor, dn }: ConnectorSpaceObject,
+  object: ConnectorSpaceObject,
   pending: PendingExport,
   { writeOnly }: Syntaxes,
 ): ExportPlanItem {
+  const { id, anchor, dn } = object;
   return {
     id,
     anchor,
     dn,
     ...(pending.newDn === undefined ? {} : { newDn: pending.newDn }),
-    change: exportKind(pending),
+    change: exportKind(object, pending),
     reason: pending.reason,
     attributes: pending.attributes
       .filter(({ name }) => !writeOnly(name))

@@ -3,7 +3,7 @@
 import { anchorsOf, type ConnectorSpaceFilter, meetsFilter, stateOf } from "./connectorSpaceSearch.ts";
 import { shards } from "./core/identity.ts";
 import { contributionsOf } from "./core/inbound.ts";
-import type { ConnectorSpaceObject, MetaverseObject } from "./core/model.ts";
+import type { ConnectorSpaceObject, MetaverseObject, ObjectError } from "./core/model.ts";
 import { attributesToJson, dateTimeFromMs } from "./core/values.ts";
 import type { Engine } from "./engine.ts";
 import { type MetaverseClause, meetsClause } from "./metaverseSearch.ts";
@@ -125,6 +125,7 @@ export class Queries {
         explicitDisconnectors: totals.explicitDisconnectors ?? 0,
         unconfirmedExports: totals.unconfirmed ?? 0,
         errors: totals.errors ?? 0,
+        quarantined: totals.quarantined ?? 0,
       },
       pendingImports: {
         add: imports("add"),
@@ -137,6 +138,7 @@ export class Queries {
       watermarkAgeSeconds: watermarkAgeSeconds(state.watermarkAt, this.#engine.options.clock.now()),
       lastFullImportAt: state.fullImportAt,
       fullImportRequired: state.watermark === null,
+      exportsHeld: state.hold,
       fullSynchronizationRequired: state.synchronizedRules !== this.#engine.configuration.rulesVersion,
       lastRuns: recent.runs
         .filter(({ steps }) => steps.some(({ connector }) => connector === name))
@@ -192,7 +194,7 @@ export class Queries {
         },
       },
       absence: object.absence,
-      error: object.error,
+      error: object.error === null ? null : errorToJson(object.error),
     };
   }
 
@@ -385,6 +387,11 @@ function expectedToJson(expected: NonNullable<ConnectorSpaceObject["unconfirmed"
       value === null ? null : attributesToJson({ value }).value,
     ]),
   );
+}
+
+function errorToJson({ retry, ...error }: ObjectError) {
+  if (retry === undefined) return error;
+  return retry.at === null ? { ...error, quarantined: true } : { ...error, retryAt: retry.at };
 }
 
 /** A run as the API shows it: without what only the protocol needs. */

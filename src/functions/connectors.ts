@@ -1,5 +1,6 @@
 import { app, type HttpRequest } from "@azure/functions";
-import { answering, json, Problem, paging, param } from "../api/responses.ts";
+import { approvePlanSchema } from "../api/requests.ts";
+import { answering, body, callerOf, json, Problem, paging, param, triggerOf } from "../api/responses.ts";
 import { engine } from "../composition.ts";
 import { parseFilter } from "../engine/connectorSpaceSearch.ts";
 import { ExportPlans } from "../engine/exportPlan.ts";
@@ -68,5 +69,18 @@ app.http("getExportPlan", {
   handler: answering(async (request) => {
     const { limit, continuation } = paging(request);
     return json(await plans.page(connectorOf(request), limit, continuation));
+  }),
+});
+
+app.http("approveExportPlan", {
+  methods: ["POST"],
+  authLevel: "function",
+  route: "connectors/{name}/export-plan/approve",
+  handler: answering(async (request) => {
+    const connector = connectorOf(request);
+    const { hash, why = null } = await body(request, approvePlanSchema);
+    const by = callerOf(request) ?? null;
+    const { id } = await plans.approve(connector, { hash, why, by }, triggerOf(request));
+    return json(await queries.run(id), 202, { location: `/api/runs/${id}` });
   }),
 });

@@ -1,10 +1,11 @@
 /** Sizes at which Table Storage refuses a row or a property; the tables in memory refuse the same. */
 import { expect, test } from "vitest";
+import type { PlanItem } from "../../src/engine/core/exportOrder.ts";
 import { newConnectorSpaceObject } from "../../src/engine/core/model.ts";
 import { anchorHash, ConnectorSpaceStore } from "../../src/engine/stores/connectorSpace.ts";
 import { FencedWriter, LeaseLost } from "../../src/engine/stores/fence.ts";
 import { MemoryTables } from "../../src/engine/stores/memory/memoryTables.ts";
-import { type PlanItem, PlanStore } from "../../src/engine/stores/plans.ts";
+import { PlanStore } from "../../src/engine/stores/plans.ts";
 import { SeenStore, seenKey } from "../../src/engine/stores/seen.ts";
 import { decodeText, encodeTexts } from "../../src/engine/stores/texts.ts";
 
@@ -17,10 +18,12 @@ test("a plan of any length is frozen whole", async () => {
     runId: "8232774399999-000001",
     hash: "h",
     state: "running",
+    approved: false,
     createdAt: "2026-01-01T00:00:00.000Z",
     items: items.length,
     counts: { disable: items.length },
     exported: {},
+    countedUpTo: 0,
     endedAt: null,
   } as const;
   await plans.freeze("ADMA", head, items);

@@ -102,7 +102,7 @@ describe("too many at once", () => {
     expect(await world.outstanding()).toEqual([]);
   });
 
-  test("deleted accounts are held, counted with those of the last 24 hours", async () => {
+  test("disabled accounts are counted with those of the last 24 hours, and held until somebody decides", async () => {
     const world = await worldOf(40);
     const remove = async (from: number, count: number) => {
       for (let number = from; number < from + count; number++)
@@ -112,8 +112,12 @@ describe("too many at once", () => {
     expect((await remove(0, 3)).status).toBe("success");
     expect((await remove(3, 3)).status).toBe("stopped-disable-threshold-exceeded");
     world.now += dayMs + 60_000;
-    expect((await world.cycle("delta")).status).toBe("success");
+    // What is planned now is below the limit, and nobody has decided.
+    expect((await world.cycle("delta")).status).toBe("stopped-disable-threshold-exceeded");
+    expect(world.accounts.writes).toHaveLength(3);
+    expect((await world.approve()).status).toBe("success");
     expect(world.accounts.writes).toHaveLength(6);
+    expect((await world.cycle("delta")).status).toBe("success");
     world.now += 31 * dayMs;
     const run = await world.cycle("delta");
     expect(run.status).toBe("stopped-deletion-threshold-exceeded");

@@ -5,6 +5,7 @@
 import type { Configuration } from "../../src/engine/core/configuration.ts";
 import type { Attributes, AttributeValue } from "../../src/engine/core/values.ts";
 import { Engine } from "../../src/engine/engine.ts";
+import { ExportPlans } from "../../src/engine/exportPlan.ts";
 import type { StepMessage } from "../../src/engine/ports/bus.ts";
 import type { Connector } from "../../src/engine/ports/connector.ts";
 import type { Operation, Row, RowPage, RowQuery, Tables } from "../../src/engine/ports/tables.ts";
@@ -336,6 +337,17 @@ export class EngineWorld {
 
   profile(connector: string, profile: string): Promise<Run> {
     return this.#run(() => this.engine.startProfile(connector, profile, "http"));
+  }
+
+  get plans(): ExportPlans {
+    return new ExportPlans(this.engine);
+  }
+
+  /** Approves the export plan as it is shown now, or the one with this hash. */
+  async approve(hash?: string): Promise<Run> {
+    const shown = hash ?? (await this.surviving(() => this.plans.page("ADMA", 1))).hash;
+    const approval = { hash: shown, why: "It is what we want.", by: "ann@corp.example" };
+    return this.#run(() => this.plans.approve("ADMA", approval, "http"));
   }
 
   /** From its start to its end. A process that dies of starting it may have left it behind, or not. */

@@ -5,6 +5,7 @@
  * reads those.
  */
 import type { ConnectorDefinition, ObjectTypeSchema } from "../ports/connector.ts";
+import type { ExportRetries } from "./exporting.ts";
 import type { ConnectorExtension, MetaverseExtension, NamedExtension } from "./extension.ts";
 import type { RuleSet } from "./rules.ts";
 import type { ScopeGroup } from "./scope.ts";
@@ -51,6 +52,9 @@ export interface ConnectorConfiguration extends ConnectorDefinition {
   readonly extension?: NamedExtension<ConnectorExtension>;
   readonly keepHandMadeDisable: boolean;
   readonly limits: Limits;
+  /** `always`: no export without somebody's approval of its plan. */
+  readonly approval: "overLimits" | "always";
+  readonly exportRetries: ExportRetries;
   readonly runProfiles: readonly RunProfile[];
 }
 

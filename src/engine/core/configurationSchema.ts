@@ -173,6 +173,23 @@ export const connectorFile = z.strictObject({
       percentFrom: z.int().min(0).optional(),
     })
     .optional(),
+  approval: z
+    .enum(["overLimits", "always"])
+    .default("overLimits")
+    .describe("always: nothing is exported before somebody has approved the export plan."),
+  exportRetry: z
+    .strictObject({
+      delay: duration
+        .default("PT15M")
+        .describe("The wait after the third refusal; each further one doubles it."),
+      delayMax: duration.default("P1D"),
+      quarantineAfter: z
+        .int()
+        .min(1)
+        .default(10)
+        .describe("After so many refusals in a row an object is left alone until somebody lets it go."),
+    })
+    .prefault({}),
   runProfiles: z
     .array(z.strictObject({ name: z.string().min(1), type: z.enum(runProfileTypes) }))
     .min(1)

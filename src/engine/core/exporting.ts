@@ -5,6 +5,7 @@ import { own } from "./flow.ts";
 import {
   type ConnectorSpaceObject,
   type EscrowedExport,
+  type ExportRetry,
   importedImage,
   type ObjectError,
   type PendingExport,
@@ -13,8 +14,8 @@ import {
 import { syntaxesOf } from "./schema.ts";
 import { type AttributeValue, attributesEqual, attributesToJson, dnKey } from "./values.ts";
 
-/** How the plan and the limits count a change. */
-export type ExportKind = "add" | "update" | "rename" | "enable" | "disable" | "delete";
+/** How the plan counts a change. `adopt`: the first change of an account that was joined, not made. */
+export type ExportKind = "add" | "adopt" | "update" | "rename" | "enable" | "disable" | "delete";
 
 /** ADS_UF_ACCOUNTDISABLE, [MS-ADTS] 2.2.16. */
 const accountDisable = 2n;
@@ -25,15 +26,57 @@ function disabled(name: string, value: AttributeValue | undefined): boolean | nu
   return null;
 }
 
-/** A change that disables counts as a disable, whatever else it does; so does one that enables. */
-export function exportKind(pending: PendingExport): ExportKind {
+/** A change that disables counts as a disable, whatever else it does; adopting goes before enabling and renaming. */
+export function exportKind(
+  { exported }: Pick<ConnectorSpaceObject, "exported">,
+  pending: PendingExport,
+): ExportKind {
   if (pending.change !== "update") return pending.change;
-  for (const { name, before, after } of pending.attributes) {
+  const switched = pending.attributes.flatMap(({ name, before, after }) => {
     const now = disabled(name, after);
-    if (now === null || now === disabled(name, before)) continue;
-    return now ? "disable" : "enable";
-  }
-  return pending.newDn === undefined ? "update" : "rename";
+    return now === null || now === disabled(name, before) ? [] : ([now ? "disable" : "enable"] as const);
+  })[0];
+  if (switched === "disable") return switched;
+  if (!exported) return "adopt";
+  return switched ?? (pending.newDn === undefined ? "update" : "rename");
+}
+
+/** Why a pending export is not sent now: it was refused before, and nothing has changed since. */
+export function resting({ escrow, pendingExport, error }: ConnectorSpaceObject, now: string): boolean {
+  if (escrow !== null || pendingExport === null || error?.retry === undefined) return false;
+  const { at, digest } = error.retry;
+  return (at === null || at > now) && digest === exportDigest(pendingExport);
+}
+
+/** How refused changes are tried again; times in milliseconds. */
+export interface ExportRetries {
+  /** The wait after the third refusal in a row; each further one doubles it. The first two wait for nothing. */
+  readonly delayMs: number;
+  readonly delayMaxMs: number;
+  /** After so many refusals in a row the object is quarantined. */
+  readonly quarantineAfter: number;
+}
+
+const refusalsBeforeWaiting = 2;
+
+function retryAfter(
+  sent: PendingExport,
+  refusals: number,
+  { delayMs, delayMaxMs, quarantineAfter }: ExportRetries,
+  now: string,
+): ExportRetry | undefined {
+  const digest = exportDigest(sent);
+  if (refusals >= quarantineAfter) return { digest, at: null };
+  if (refusals <= refusalsBeforeWaiting) return undefined;
+  const delay = Math.min(delayMs * 2 ** (refusals - refusalsBeforeWaiting - 1), delayMaxMs);
+  return { digest, at: new Date(Date.parse(now) + delay).toISOString() };
+}
+
+/** The object with its refusals forgotten: the next export tries it. */
+export function released(object: ConnectorSpaceObject): ConnectorSpaceObject {
+  if (object.error?.phase !== "export") return object;
+  const { retry: _, ...error } = object.error;
+  return { ...object, error: { ...error, retryCount: 0 } };
 }
 
 /** 22 characters that change when anything that would be sent changes. */
@@ -65,23 +108,36 @@ export interface ExportOutcome {
   readonly error: ObjectError | null;
 }
 
-/** After sending. A refused change stays pending, with the reason; the next export tries it again. */
+export interface ExportOptions {
+  readonly schemas: readonly ObjectTypeSchema[];
+  readonly retries: ExportRetries;
+  /** ISO 8601. */
+  readonly now: string;
+  /** Attributes of an add that were not sent yet: they refer to objects that are added after it. */
+  readonly without?: readonly string[];
+}
+
+/** After sending. A refused change stays pending, with the reason; a later export tries it again. */
 export function afterExport(
   object: ConnectorSpaceObject,
   result: ExportResult,
-  schemas: readonly ObjectTypeSchema[],
-  now: string,
+  { schemas, retries, now, without = [] }: ExportOptions,
 ): ExportOutcome {
   const sent = object.escrow!;
   const { runId: _, ...pending } = sent;
+  const later = pending.attributes.filter(({ name }) => without.includes(name));
+  const done = pending.attributes.filter(({ name }) => !without.includes(name));
   if (result.kind === "failed") {
     const repeated = object.error?.phase === "export" ? object.error : null;
+    const retryCount = repeated === null ? 0 : repeated.retryCount + 1;
+    const retry = retryAfter(pending, retryCount + 1, retries, now);
     const error: ObjectError = {
       phase: "export",
       code: result.code,
       message: result.message,
       firstOccurred: repeated?.firstOccurred ?? now,
-      retryCount: repeated === null ? 0 : repeated.retryCount + 1,
+      retryCount,
+      ...(retry !== undefined && { retry }),
     };
     return {
       object: { ...object, escrow: null, pendingExport: pending, error },
@@ -103,7 +159,9 @@ export function afterExport(
       anchor: result.anchor,
       dn: result.dn,
       escrow: null,
-      unconfirmed: unconfirmedAfter(object, sent, schemas),
+      pendingExport: later.length === 0 ? null : { ...pending, change: "update", attributes: later },
+      unconfirmed: unconfirmedAfter(object, { ...sent, attributes: done }, schemas),
+      exported: true,
       error: object.error?.phase === "export" ? null : object.error,
     },
     counter,

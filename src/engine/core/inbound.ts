@@ -240,6 +240,7 @@ export function asDisconnector(
     explicitConnector: false,
     absence: null,
     wantedBits: {},
+    exported: false,
     error: object.error?.phase === "synchronization" ? null : object.error,
   };
 }

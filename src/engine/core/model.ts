@@ -59,6 +59,16 @@ export interface ObjectError {
   readonly retryCount: number;
   /** Where in a rules extension an exception was thrown. */
   readonly stack?: string;
+  /** Of a refused export: when it is tried again. Without it the next export does. */
+  readonly retry?: ExportRetry;
+}
+
+/** A refused change rests; a change that differs from it does not. */
+export interface ExportRetry {
+  /** `exportDigest` of the change that was refused. */
+  readonly digest: string;
+  /** ISO 8601, no earlier; null: quarantined, until somebody lets it go. */
+  readonly at: string | null;
 }
 
 /**
@@ -90,6 +100,8 @@ export interface ConnectorSpaceObject {
   readonly absence: { readonly kind: Absence; readonly since: string } | null;
   /** The bits that the rules last wanted in attributes with owned bits; tells a hand-made change from our own. */
   readonly wantedBits: Readonly<Record<string, bigint>>;
+  /** Whether an export of ours has reached it since it was linked; the first one into a joined object adopts it. */
+  readonly exported: boolean;
   readonly error: ObjectError | null;
 }
 
@@ -151,6 +163,7 @@ export function newConnectorSpaceObject(
     explicitConnector: false,
     absence: null,
     wantedBits: {},
+    exported: false,
     error: null,
     ...known,
   };

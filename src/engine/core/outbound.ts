@@ -277,6 +277,7 @@ export function disconnected(
     explicitConnector: false,
     absence: null,
     wantedBits: {},
+    exported: false,
   };
 }
 

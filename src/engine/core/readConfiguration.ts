@@ -200,7 +200,8 @@ function readConnector(
     }
     return undefined;
   }
-  const { onAbsence, objectTypes, runProfiles, limits, filter, extension: extensionFile, ...rest } = parsed;
+  const { onAbsence, objectTypes, runProfiles, limits, filter, exportRetry, ...others } = parsed;
+  const { extension: extensionFile, ...rest } = others;
   const extension =
     extensionFile === undefined ? undefined : readExtension(extensionFile, "connector", modules, file);
   if (rest.deprovision === "extension" && extensionFile === undefined)
@@ -225,6 +226,11 @@ function readConnector(
     filter: filter as ConnectorConfiguration["filter"],
     retainMs: onAbsence === undefined ? null : durationMs(onAbsence.retain)!,
     limits: withDefaults(limits),
+    exportRetries: {
+      delayMs: durationMs(exportRetry.delay)!,
+      delayMaxMs: durationMs(exportRetry.delayMax)!,
+      quarantineAfter: exportRetry.quarantineAfter,
+    },
     runProfiles,
   };
 }

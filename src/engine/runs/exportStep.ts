@@ -1,38 +1,41 @@
-import { createHash } from "node:crypto";
-import type { Configuration, Limit } from "../core/configuration.ts";
-import { afterExport, type ExportKind, escrowed, exportDigest, exportKind } from "../core/exporting.ts";
-import { shardOf, shards } from "../core/identity.ts";
-import type { ConnectorSpaceObject, PendingExport } from "../core/model.ts";
+import type { Configuration } from "../core/configuration.ts";
+import { afterExport, escrowed, exportDigest } from "../core/exporting.ts";
+import { exceededExportLimit } from "../core/exportLimits.ts";
+import type { PlanItem } from "../core/exportOrder.ts";
+import { shardOf } from "../core/identity.ts";
+import type { ConnectorSpaceObject } from "../core/model.ts";
 import type { Connector, ExportChange } from "../ports/connector.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
+import type { ExportHold } from "../stores/connectorState.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
-import type { PlanHead, PlanItem } from "../stores/plans.ts";
-import type { RunError } from "../stores/runs.ts";
+import type { PlanHead } from "../stores/plans.ts";
+import type { Approval, RunError } from "../stores/runs.ts";
 import { chunked } from "../stores/texts.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { runError } from "./importStep.ts";
-import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+import {
+  approvalLifeMs,
+  countsOf,
+  offerPlan,
+  type PendingExports,
+  pendingExports,
+  planHash,
+} from "./pendingExports.ts";
+import { type Slice, type SliceOutcome, type StepHandler, StepStopped } from "./protocol.ts";
 
 interface Cursor {
   /** How many items of the frozen plan have been dealt with. */
   readonly done: number;
   readonly failures: number;
-  /** Items that had changed since the plan was frozen. */
+  /** Items that were left out: they had changed since the plan was made. */
   readonly moved: number;
+  /** Pending changes that are not part of the plan, because they were refused before. */
+  readonly resting: number;
 }
 
 const dayMs = 24 * 60 * 60 * 1000;
+const planLifeMs = 30 * dayMs;
 const loadAtOnce = 200;
-
-/** Adds first, then changes, deletes last; within a kind by id, so that the order repeats. */
-const order: Readonly<Record<ExportKind, number>> = {
-  add: 0,
-  enable: 1,
-  update: 1,
-  rename: 1,
-  disable: 1,
-  delete: 2,
-};
 
 /** Exports: freezes a plan, checks it against the limits once, then sends exactly its items. */
 export class ExportStep implements StepHandler {
@@ -44,16 +47,16 @@ export class ExportStep implements StepHandler {
 
   async work(slice: Slice): Promise<SliceOutcome> {
     const { connector: name } = slice.step;
-    const { plans, state } = this.#parts;
+    const { plans } = this.#parts;
     if (this.#parts.stagingMode()) {
       return { kind: "done", status: "success", idle: true, detail: "Staging mode: nothing was exported." };
     }
     const configuration = await this.#parts.configuration(slice.run.rulesVersion);
-    let cursor: Cursor = { done: 0, failures: 0, moved: 0 };
+    let cursor: Cursor;
     if (slice.cursor === null) {
-      if ((await state.get(name)).exportShards === "") return { kind: "done", status: "success", idle: true };
-      const stop = await this.#freeze(slice, configuration);
-      if (stop !== null) return stop;
+      const begun = await this.#begin(slice, configuration);
+      if ("kind" in begun) return begun;
+      cursor = begun;
       await slice.save(JSON.stringify(cursor));
     } else cursor = JSON.parse(slice.cursor) as Cursor;
 
@@ -62,6 +65,7 @@ export class ExportStep implements StepHandler {
     const left = items.slice(cursor.done);
     for (const chunk of chunked(left, () => 1, connector.capabilities.exportBatchMax)) {
       if (this.#parts.stagingMode()) {
+        await this.#close(slice);
         return {
           kind: "done",
           status: "success",
@@ -70,64 +74,177 @@ export class ExportStep implements StepHandler {
       }
       const { failures, moved, exported } = await this.#exportBatch(slice, connector, configuration, chunk);
       cursor = {
+        ...cursor,
         done: cursor.done + chunk.length,
         failures: cursor.failures + failures,
         moved: cursor.moved + moved,
       };
-      await this.#note(slice, (head) => ({ ...head, exported: addCounters(head.exported, exported) }));
+      await this.#count(slice, cursor.done, exported);
       await slice.save(JSON.stringify(cursor));
       if (slice.overBudget() && cursor.done < items.length)
         return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
-    await this.#note(slice, (head) => ({
-      ...head,
-      state: "done",
-      endedAt: isoTime(this.#parts.clock.now()),
-    }));
-    const detail =
-      cursor.moved === 0
-        ? {}
-        : { detail: `${cursor.moved} changes had moved on since the plan was made and were left out.` };
-    return { kind: "done", status: cursor.failures > 0 ? "completed-export-errors" : "success", ...detail };
+    await this.#close(slice);
+    return ended(cursor);
   }
 
-  async #note(slice: Slice, change: (head: PlanHead) => PlanHead): Promise<void> {
+  /** What was exported by now of the items before `upTo`; asked again after a crash, nothing is counted twice. */
+  async #count(slice: Slice, upTo: number, exported: Counters): Promise<void> {
+    await this.#changeHead(slice, (head) =>
+      head.countedUpTo >= upTo
+        ? head
+        : { ...head, countedUpTo: upTo, exported: addCounters(head.exported, exported) },
+    );
+  }
+
+  async #close(slice: Slice): Promise<void> {
+    const endedAt = isoTime(this.#parts.clock.now());
+    await this.#changeHead(slice, (head) => ({ ...head, state: "done", endedAt }));
+    const { approval } = slice.run;
+    if (approval !== null) await this.#parts.plans.withdrawOffer(slice.step.connector, approval.hash);
+  }
+
+  async #changeHead(slice: Slice, change: (head: PlanHead) => PlanHead): Promise<void> {
     const head = await this.#parts.plans.head(slice.step.connector, slice.run.id);
     if (head !== undefined) await this.#parts.plans.setHead(slice.step.connector, change(head));
   }
 
-  /** The plan of this run, and whether the limits allow it; what ends the step if not. */
-  async #freeze(slice: Slice, configuration: Configuration): Promise<SliceOutcome | null> {
+  // ---- the plan ------------------------------------------------------------------------------------------------
+
+  /** Freezes the plan of this run; or what ends the step without one. */
+  async #begin(slice: Slice, configuration: Configuration): Promise<Cursor | SliceOutcome> {
     const { connector: name } = slice.step;
-    const items = await pendingItems(this.#parts, name);
-    const counts = addCounters(...items.map(({ kind }) => ({ [kind]: 1 })));
-    const now = this.#parts.clock.now();
-    const recent = await this.#parts.plans.exportedSince(name, isoTime(now - dayMs));
-    const totals = await this.#parts.connectorSpace.totals(name);
-    const exceeded = exceededLimit(
-      configuration,
-      name,
-      addCounters(counts, recent),
-      counts,
-      totals.connectors ?? 0,
-    );
-    await this.#parts.plans.freeze(
-      name,
-      {
-        runId: slice.run.id,
-        hash: planHash(name, items),
-        state: exceeded === null ? "running" : "held",
-        createdAt: isoTime(now),
-        items: items.length,
-        counts,
-        exported: {},
-        endedAt: exceeded === null ? null : isoTime(now),
-      },
-      items,
-    );
-    if (exceeded === null) return null;
-    return { kind: "done", status: exceeded.status, detail: exceeded.detail };
+    const { approval } = slice.run;
+    if (approval !== null) return this.#freezeApproved(slice, approval);
+    const { exportShards, hold } = await this.#parts.state.get(name);
+    const pending: PendingExports =
+      exportShards === "" ? { items: [], resting: 0 } : await pendingExports(this.#parts, name);
+    if (pending.items.length === 0) {
+      // With nothing left to decide about, the hold is over.
+      if (hold !== null && pending.resting === 0) await this.#hold(name, null);
+      return exportShards === ""
+        ? { kind: "done", status: "success", idle: true }
+        : ended({ done: 0, failures: 0, moved: 0, resting: pending.resting });
+    }
+    const stop = await this.#reasonToStop(slice, configuration, pending, hold);
+    if (stop === null) return this.#freeze(slice, pending.items, { resting: pending.resting });
+
+    const { rulesVersion } = slice.run;
+    await offerPlan(this.#parts, name, pending.items, rulesVersion, isoTime(this.#parts.clock.now()));
+    await this.#freezeHead(slice, pending.items, { state: "held" });
+    return { kind: "done", status: stop.status, detail: stop.detail };
   }
+
+  /** Limits first, then whatever holds the connector since an earlier run, then whether every plan is to be approved. */
+  async #reasonToStop(
+    slice: Slice,
+    configuration: Configuration,
+    { items, resting }: PendingExports,
+    hold: ExportHold | null,
+  ): Promise<{ readonly status: string; readonly detail: string } | null> {
+    const { connector: name } = slice.step;
+    const { limits, approval } = configuration.connectors.get(name)!;
+    const { plans, connectorSpace, clock } = this.#parts;
+    const counts = countsOf(items);
+    const totals = await connectorSpace.totals(name);
+    const connected = Math.max(0, (totals.connectors ?? 0) - (totals["export.add"] ?? 0));
+    const recent = await plans.exportedSince(name, isoTime(clock.now() - dayMs));
+    const exceeded = exceededExportLimit(name, limits, counts, recent, connected);
+    if (exceeded !== null) {
+      const since = isoTime(clock.now());
+      await this.#hold(name, { ...exceeded, since: hold?.since ?? since, runId: slice.run.id });
+      return exceeded;
+    }
+    const all = items.length + resting;
+    if (hold !== null)
+      return {
+        status: hold.status,
+        detail: `${hold.detail} Since ${hold.since} the exports of ${name} are held; ${all} are pending. Approve its export plan, or take away what is not wanted.`,
+      };
+    if (approval === "always")
+      return {
+        status: "stopped-approval-required",
+        detail: `${items.length} pending exports of ${name} wait for somebody to approve their plan.`,
+      };
+    return null;
+  }
+
+  async #hold(name: string, hold: ExportHold | null): Promise<void> {
+    await this.#parts.state.update(name, (state) => ({ ...state, hold }));
+  }
+
+  /** Exactly the items that were approved; those that have changed since are left out and reported. */
+  async #freezeApproved(slice: Slice, { hash, at }: Approval): Promise<Cursor> {
+    const { connector: name } = slice.step;
+    const { plans, clock } = this.#parts;
+    const offer = await plans.offer(name, hash);
+    if (offer === undefined || clock.now() >= Date.parse(at) + approvalLifeMs)
+      throw new StepStopped(
+        "stopped-approval-required",
+        `The approval of ${at} has lapsed before it could be carried out. Nothing was exported to ${name}.`,
+      );
+    const items: PlanItem[] = [];
+    const errors: { readonly object: string; readonly error: RunError }[] = [];
+    for (const chunk of chunked(await plans.items(name, hash), () => 1, loadAtOnce)) {
+      const stored = await this.#load(name, chunk);
+      for (const item of chunk) {
+        const object = stored.get(item.id)?.object;
+        const pending = object?.escrow ?? object?.pendingExport ?? null;
+        if (pending !== null && exportDigest(pending) === item.digest) items.push(item);
+        else errors.push({ object: item.id, error: changedSince(item, object, isoTime(clock.now())) });
+      }
+    }
+    await slice.report(errors);
+    const cursor = await this.#freeze(slice, items, { approved: true, moved: errors.length });
+    await this.#hold(name, null);
+    return cursor;
+  }
+
+  async #freeze(
+    slice: Slice,
+    items: readonly PlanItem[],
+    { approved = false, moved = 0, resting = 0 },
+  ): Promise<Cursor> {
+    const { connector: name } = slice.step;
+    const now = this.#parts.clock.now();
+    await this.#parts.plans.forget(name, {
+      offered: isoTime(now - approvalLifeMs),
+      ended: isoTime(now - planLifeMs),
+    });
+    await this.#freezeHead(slice, items, { state: "running", approved });
+    return { done: 0, failures: 0, moved, resting };
+  }
+
+  async #freezeHead(
+    slice: Slice,
+    items: readonly PlanItem[],
+    { state, approved = false }: { state: "running" | "held"; approved?: boolean },
+  ): Promise<void> {
+    const { connector: name } = slice.step;
+    const now = isoTime(this.#parts.clock.now());
+    const head: PlanHead = {
+      runId: slice.run.id,
+      hash: planHash(name, items),
+      state,
+      approved,
+      createdAt: now,
+      items: items.length,
+      counts: countsOf(items),
+      exported: {},
+      countedUpTo: 0,
+      endedAt: state === "held" ? now : null,
+    };
+    await this.#parts.plans.freeze(name, head, state === "held" ? [] : items);
+  }
+
+  #load(name: string, items: readonly PlanItem[]): Promise<Map<string, Stored>> {
+    return this.#parts.connectorSpace.getMany(
+      name,
+      items.map(({ id }) => id),
+    );
+  }
+
+  // ---- sending -------------------------------------------------------------------------------------------------
 
   async #exportBatch(
     slice: Slice,
@@ -138,37 +255,38 @@ export class ExportStep implements StepHandler {
     const { connector: name } = slice.step;
     const { connectorSpace, clock } = this.#parts;
     const schemas = configuration.schemas.get(name) ?? [];
-    const stored = await connectorSpace.getMany(
-      name,
-      items.map(({ id }) => id),
-    );
+    const { exportRetries } = configuration.connectors.get(name)!;
+    const stored = await this.#load(name, items);
     const chosen: { readonly before: Stored; readonly item: PlanItem; readonly outcomeUnknown: boolean }[] =
       [];
+    const exported: Counters[] = [];
     let moved = 0;
     for (const item of items) {
       const before = stored.get(item.id);
       const { escrow = null, pendingExport = null } = before?.object ?? {};
-      if (before === undefined || (escrow === null && pendingExport === null)) continue; // exported before a crash
-      if (escrow !== null) chosen.push({ before, item, outcomeUnknown: true });
+      // Nothing but exports takes a pending one away while this run is open: it was exported before a crash.
+      if (before === undefined || (escrow === null && pendingExport === null))
+        exported.push({ [item.kind]: 1 });
+      else if (escrow !== null) chosen.push({ before, item, outcomeUnknown: true });
       else if (exportDigest(pendingExport!) === item.digest)
         chosen.push({ before, item, outcomeUnknown: false });
       else moved++;
     }
-    if (chosen.length === 0) return { failures: 0, moved, exported: {} };
+    if (chosen.length === 0) return { failures: 0, moved, exported: addCounters(...exported) };
 
     await connectorSpace.write(
       slice.writer,
       chosen.map(({ before }) => ({ before, after: escrowed(before.object, slice.run.id) })),
     );
-    const escrows = await connectorSpace.getMany(
+    const escrows = await this.#load(
       name,
-      chosen.map(({ item }) => item.id),
+      chosen.map(({ item }) => item),
     );
     // No write to a directory is begun that might still be under way when somebody else takes the lease over.
     await slice.lease.save({});
     const mayWrite = () => slice.mayWrite(connector.capabilities.exportTimeoutMs);
     const changes = chosen.map(({ item, outcomeUnknown }) =>
-      toChange(escrows.get(item.id)!.object, outcomeUnknown),
+      toChange(escrows.get(item.id)!.object, item, outcomeUnknown),
     );
     const results = await connector.exportBatch(changes, {
       log: (message) => slice.log(message),
@@ -179,10 +297,14 @@ export class ExportStep implements StepHandler {
     const now = isoTime(clock.now());
     const writes: (ObjectWrite & { readonly counters: Counters })[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
-    const exported: Counters[] = [];
     for (const [index, { item }] of chosen.entries()) {
       const before = escrows.get(item.id)!;
-      const outcome = afterExport(before.object, results[index]!, schemas, now);
+      const outcome = afterExport(before.object, results[index]!, {
+        schemas,
+        retries: exportRetries,
+        now,
+        without: item.without ?? [],
+      });
       writes.push({ before, after: outcome.object, counters: { [outcome.counter]: 1 } });
       if (outcome.error === null) exported.push({ [item.kind]: 1 });
       else errors.push({ object: item.id, error: runError(outcome.error, outcome.object) });
@@ -213,6 +335,33 @@ export class ExportStep implements StepHandler {
   }
 }
 
+function ended({ failures, moved, resting }: Cursor): SliceOutcome {
+  const details = [
+    ...(moved === 0 ? [] : [`${moved} changes had moved on since the plan was made and were left out.`]),
+    ...(resting === 0
+      ? []
+      : [`${resting} changes that were refused before wait for their next try, or are quarantined.`]),
+  ];
+  return {
+    kind: "done",
+    status: failures > 0 ? "completed-export-errors" : moved > 0 ? "completed-warnings" : "success",
+    ...(details.length > 0 && { detail: details.join(" ") }),
+  };
+}
+
+function changedSince(item: PlanItem, object: ConnectorSpaceObject | undefined, now: string): RunError {
+  return {
+    code: "changed-since-approval",
+    anchor: object?.anchor ?? null,
+    dn: object?.dn ?? null,
+    rule: null,
+    attribute: null,
+    message: `The ${item.kind} that was approved is not what is pending now. It was left out; what is pending waits for another decision.`,
+    firstOccurred: now,
+    retryCount: 0,
+  };
+}
+
 /**
  * Those of the shards that have markers. To take the others off the dirty map: read the state, make sure that the
  * step is still the current one, look, and replace the state as it was read. Whoever writes such markers afterwards
@@ -232,66 +381,7 @@ export async function markedShards(
   return marked;
 }
 
-/** All pending exports of a connector as plan items, in the order in which they are sent. */
-export async function pendingItems(parts: EngineParts, connector: string): Promise<PlanItem[]> {
-  const dirty = (await parts.state.get(connector)).exportShards;
-  const items: PlanItem[] = [];
-  for (const shard of shards.filter((one) => dirty.includes(one))) {
-    const ids: string[] = [];
-    for await (const { id } of parts.connectorSpace.marked(connector, shard, "export")) ids.push(id);
-    for (const chunk of chunked(ids, () => 1, loadAtOnce)) {
-      for (const { object } of (await parts.connectorSpace.getMany(connector, chunk)).values()) {
-        const pending: PendingExport | null = object.escrow ?? object.pendingExport;
-        if (pending !== null)
-          items.push({ id: object.id, kind: exportKind(pending), digest: exportDigest(pending) });
-      }
-    }
-  }
-  return items.sort((a, b) => order[a.kind] - order[b.kind] || (a.id < b.id ? -1 : 1));
-}
-
-export function planHash(connector: string, items: readonly PlanItem[]): string {
-  return createHash("sha256")
-    .update(JSON.stringify([connector, items]))
-    .digest("hex");
-}
-
-/** The kind whose limit the plan and what was exported in the last 24 hours would break; null when none. */
-function exceededLimit(
-  configuration: Configuration,
-  connector: string,
-  counts: Counters,
-  planned: Counters,
-  connected: number,
-): { readonly status: string; readonly detail: string } | null {
-  const { limits } = configuration.connectors.get(connector)!;
-  for (const kind of ["delete", "disable", "add", "update", "rename"] as const) {
-    const count = counts[kind] ?? 0;
-    if ((planned[kind] ?? 0) === 0 || (kind === "add" && connected === 0)) continue;
-    const broken = brokenLimit(limits.export[kind], count, connected, limits.percentFrom);
-    if (broken === null) continue;
-    const status =
-      kind === "delete" ? "stopped-deletion-threshold-exceeded" : `stopped-${kind}-threshold-exceeded`;
-    const detail = `${planned[kind]} pending exports of kind ${kind} (${count} with those of the last 24 hours) exceed the limit of ${broken}. Nothing was exported to ${connector}; it is held until somebody decides.`;
-    return { status, detail };
-  }
-  return null;
-}
-
-function brokenLimit(
-  { count: max, percent }: Limit,
-  count: number,
-  connected: number,
-  percentFrom: number,
-): string | null {
-  if (max !== null && count > max) return `${max}`;
-  if (percent !== null && connected >= percentFrom && count * 100 > connected * percent) {
-    return `${percent} percent of ${connected} connected objects`;
-  }
-  return null;
-}
-
-function toChange(object: ConnectorSpaceObject, outcomeUnknown: boolean): ExportChange {
+function toChange(object: ConnectorSpaceObject, item: PlanItem, outcomeUnknown: boolean): ExportChange {
   const sent = object.escrow!;
   return {
     id: object.id,
@@ -300,7 +390,7 @@ function toChange(object: ConnectorSpaceObject, outcomeUnknown: boolean): Export
     anchor: object.anchor,
     dn: object.dn,
     ...(sent.newDn === undefined ? {} : { newDn: sent.newDn }),
-    attributes: sent.attributes,
+    attributes: sent.attributes.filter(({ name }) => !item.without?.includes(name)),
     outcomeUnknown,
   };
 }

@@ -4,6 +4,7 @@ import type { Tables } from "../ports/tables.ts";
 import { StoreError } from "../ports/tables.ts";
 import { addCounters, type Counters, FencedWriter, LeaseLost } from "../stores/fence.ts";
 import {
+  type Approval,
   type CheckpointStore,
   type HistoryStore,
   newRunId,
@@ -121,6 +122,7 @@ export interface StartRequest {
   readonly trigger: Trigger;
   readonly startedBy?: string;
   readonly rulesVersion: string;
+  readonly approval?: Approval;
 }
 
 export interface ProtocolParts {
@@ -205,6 +207,7 @@ export class RunProtocol {
       })),
       rulesVersion: request.rulesVersion,
       stopRequested: false,
+      approval: request.approval ?? null,
     };
     const occupancy: Occupancy = {
       runId: run.id,

@@ -400,6 +400,7 @@ export class ConnectorSpaceStore {
         linking: optional("linking"),
         disconnector: (properties.disconnector ?? "normal") as ConnectorSpaceObject["disconnector"],
         explicitConnector: properties.explicitConnector === true,
+        exported: properties.exported === true,
         absence:
           absenceSince === null
             ? null
@@ -477,6 +478,7 @@ function totalsDelta(before: ConnectorSpaceObject | null, after: ConnectorSpaceO
     if (pendingExport !== null) totals[`export.${pendingExport}`] = 1;
     if (object.unconfirmed !== null) totals.unconfirmed = 1;
     if (object.error !== null) totals.errors = 1;
+    if (object.error?.retry?.at === null) totals.quarantined = 1;
     return totals;
   };
   const minus = Object.fromEntries(Object.entries(of(before)).map(([name, count]) => [name, -count]));
@@ -519,6 +521,7 @@ function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<ty
   if (object.linking !== null) properties.linking = object.linking;
   if (object.disconnector !== "normal") properties.disconnector = object.disconnector;
   if (object.explicitConnector) properties.explicitConnector = true;
+  if (object.exported) properties.exported = true;
   if (object.absence !== null) {
     properties.absence = object.absence.kind;
     properties.absentSince = object.absence.since;

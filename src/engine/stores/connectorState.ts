@@ -1,6 +1,17 @@
 import { type Operation, type Properties, StoreError, type Tables } from "../ports/tables.ts";
 import { tableNames } from "./tableNames.ts";
 
+/** Why a connector's exports wait for somebody's decision. */
+export interface ExportHold {
+  /** How runs end meanwhile. */
+  readonly status: string;
+  readonly detail: string;
+  /** ISO 8601. */
+  readonly since: string;
+  /** The run that found the reason. */
+  readonly runId: string;
+}
+
 /** What is remembered of a connector between runs. */
 export interface ConnectorState {
   /** For the next delta import; null: none yet, or no longer honoured. May hold tokens, so it is never shown. */
@@ -20,6 +31,7 @@ export interface ConnectorState {
   readonly markedBy: string | null;
   /** The earliest due row (ISO 8601), or earlier. */
   readonly nextDue: string | null;
+  readonly hold: ExportHold | null;
 }
 
 export interface StoredState {
@@ -38,6 +50,7 @@ const empty: ConnectorState = {
   exportShards: "",
   markedBy: null,
   nextDue: null,
+  hold: null,
 };
 
 const partition = "state";
@@ -60,6 +73,7 @@ export class ConnectorStateStore {
     const state: Record<string, unknown> = { ...empty };
     for (const name of Object.keys(empty))
       if (row.properties[name] !== undefined) state[name] = row.properties[name];
+    if (typeof state.hold === "string") state.hold = JSON.parse(state.hold);
     return { state: state as unknown as ConnectorState, etag: row.etag };
   }
 
@@ -77,8 +91,9 @@ export class ConnectorStateStore {
 
   /** @returns false when the state has changed since it was read: nothing was written. */
   async replace(connector: string, { etag }: StoredState, next: ConnectorState): Promise<boolean> {
+    const plain = { ...next, hold: next.hold === null ? null : JSON.stringify(next.hold) };
     const properties = Object.fromEntries(
-      Object.entries(next).filter(([, value]) => value !== null),
+      Object.entries(plain).filter(([, value]) => value !== null),
     ) as Properties;
     const operation: Operation =
       etag === undefined

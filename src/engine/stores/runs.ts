@@ -6,6 +6,16 @@ import { chunked, decodeText, encodeTexts } from "./texts.ts";
 export type StepType = "fullImport" | "deltaImport" | "fullSync" | "deltaSync" | "export";
 export type Trigger = "timer" | "http" | "cli" | "start";
 
+/** Somebody's decision that exactly one export plan is to be exported. */
+export interface Approval {
+  /** Of the plan. */
+  readonly hash: string;
+  readonly why: string | null;
+  readonly by: string | null;
+  /** ISO 8601. */
+  readonly at: string;
+}
+
 /** One step of a run. `status` is one of MIM's (SEMANTICS H4); "waiting" before it has begun. */
 export interface StepRecord {
   readonly number: number;
@@ -39,6 +49,8 @@ export interface Run {
   /** The version of the rule set that every message of this run works with. */
   readonly rulesVersion: string;
   readonly stopRequested: boolean;
+  /** Of a run that exports an approved plan. */
+  readonly approval: Approval | null;
 }
 
 export interface StoredRun {

@@ -2,11 +2,13 @@ import { beforeAll, expect, test, vi } from "vitest";
 import { newConnectorSpaceObject } from "../../../src/engine/core/model.ts";
 import { syntaxesOf } from "../../../src/engine/core/schema.ts";
 import { planItem } from "../../../src/engine/exportPlan.ts";
-import { call, engine, run, world } from "../../support/apiWorld.ts";
+import { call, engine, run, work, world } from "../../support/apiWorld.ts";
 
 vi.mock("../../../src/composition.ts", () => import("../../support/apiWorld.ts"));
 
 const plan = async (query = "") => (await call("GET", `/connectors/ADMA/export-plan${query}`)).body;
+const approve = (body: unknown, headers: Record<string, string> = {}) =>
+  call("POST", "/connectors/ADMA/export-plan/approve", body, headers);
 const none = { add: 0, adopt: 0, update: 0, rename: 0, enable: 0, disable: 0, delete: 0 };
 
 beforeAll(async () => {
@@ -55,13 +57,14 @@ test("an export that a limit stopped holds exactly its plan", async () => {
   const { hash } = await plan();
   const limits = engine.configuration.connectors.get("ADMA")!.limits.export as { add: object };
   const before = limits.add;
-  // An empty connector space may be filled without a limit, so the limit needs somebody who is there already.
-  vi.spyOn(engine.connectorSpace, "totals").mockResolvedValue({ connectors: 1 });
   limits.add = { count: 1, percent: null };
   await run("ADMA", "Export");
   limits.add = before;
-  vi.restoreAllMocks();
   const frozenAt = world.now;
+  expect((await call("GET", "/connectors/ADMA")).body.exportsHeld).toMatchObject({
+    status: "stopped-add-threshold-exceeded",
+    since: new Date(frozenAt).toISOString(),
+  });
   world.now += 60_000;
   expect(await plan()).toMatchObject({
     hash,
@@ -73,8 +76,30 @@ test("an export that a limit stopped holds exactly its plan", async () => {
 
 test("a page of a plan that has been exported meanwhile is refused", async () => {
   const { continuation } = await plan("?limit=1");
-  await run("ADMA", "Export");
+  const { hash } = await plan();
+  const approved = await approve(
+    { hash, why: "Both are expected." },
+    { "x-ms-client-principal-name": "ann@corp.example" },
+  );
+  expect(approved).toMatchObject({
+    status: 202,
+    headers: { location: `/api/runs/${approved.body.id}` },
+    body: {
+      status: "in-progress",
+      startedBy: "ann@corp.example",
+      steps: [{ connector: "ADMA", type: "export" }],
+      approval: { hash, why: "Both are expected.", by: "ann@corp.example" },
+    },
+  });
+  expect(await plan()).toMatchObject({ hash, state: "approved", counts: { add: 2 } });
+  expect(await approve({ hash })).toMatchObject({
+    status: 409,
+    body: { code: "run-in-progress", runId: approved.body.id },
+  });
+  await work();
   expect(world.exported).toHaveLength(2);
+  expect((await call("GET", "/connectors/ADMA")).body.exportsHeld).toBeNull();
+  expect(await approve({ hash })).toMatchObject({ status: 409, body: { code: "plan-not-current" } });
   expect(
     await call("GET", `/connectors/ADMA/export-plan?limit=1&continuation=${continuation}`),
   ).toMatchObject({
@@ -82,6 +107,23 @@ test("a page of a plan that has been exported meanwhile is refused", async () =>
     body: { code: "plan-not-current" },
   });
   expect(await plan()).toMatchObject({ state: "done", counts: none, items: [] });
+});
+
+test("what cannot be approved is refused", async () => {
+  world.stagingMode = true;
+  expect(await approve({ hash: "f".repeat(64), why: "?" })).toMatchObject({
+    status: 409,
+    body: { code: "plan-not-current" },
+  });
+  world.stagingMode = false;
+  expect(await approve({ hash: "nonsense" })).toMatchObject({
+    status: 409,
+    body: { code: "plan-not-current" },
+  });
+  expect(await approve({ why: "no hash" })).toMatchObject({ status: 400, body: { code: "bad-request" } });
+  expect(await call("POST", "/connectors/ADM/export-plan/approve", { hash: "x" })).toMatchObject({
+    status: 404,
+  });
 });
 
 test("a connector that there is not is a 404 with a suggestion", async () => {
@@ -115,7 +157,7 @@ test("passwords are never shown, and a rename says where to", () => {
     anchor: "g",
     dn: "CN=a",
     newDn: "CN=b",
-    change: "rename",
+    change: "adopt",
     reason: "because",
     attributes: [{ name: "info", before: "x", after: null, rule: "r" }],
   });

@@ -1,0 +1,101 @@
+/** Limits: how many changes of a kind may be made, or seen, at once before somebody is asked. */
+import type { Limit, Limits } from "./configuration.ts";
+import type { ExportKind } from "./exporting.ts";
+
+export type LimitedKind = keyof Limits["export"];
+
+/** Adopting and enabling are updates to the limits. */
+const limitedAs: Readonly<Record<ExportKind, LimitedKind>> = {
+  add: "add",
+  adopt: "update",
+  update: "update",
+  rename: "rename",
+  enable: "update",
+  disable: "disable",
+  delete: "delete",
+};
+
+/** In the order in which they are told: what takes most away comes first. */
+const limitedKinds: readonly LimitedKind[] = ["delete", "disable", "add", "update", "rename"];
+
+/** How often, by kind of change. */
+export type KindCounts = Readonly<Record<string, number>>;
+
+export interface ExceededLimit {
+  /** `stopped-deletion-threshold-exceeded`, `stopped-disable-threshold-exceeded`, … */
+  readonly status: string;
+  readonly detail: string;
+}
+
+/**
+ * The limit that an export would break; null when none.
+ * @param planned what would be sent now
+ * @param recent what was exported in the last 24 hours without anybody's approval
+ * @param connected how many objects of the connector are connected and in the directory
+ */
+export function exceededExportLimit(
+  connector: string,
+  limits: Limits,
+  planned: KindCounts,
+  recent: KindCounts,
+  connected: number,
+): ExceededLimit | null {
+  for (const kind of limitedKinds) {
+    const now = countOf(planned, kind);
+    const count = now + countOf(recent, kind);
+    // An empty connector space is filled without a percentage: there is nothing to count it of.
+    const broken = now === 0 ? null : brokenLimit(limits.export[kind], count, connected, limits.percentFrom);
+    if (broken === null) continue;
+    return {
+      status: thresholdStatus(kind),
+      detail:
+        `${now} pending exports of kind ${kind} (${count} with those of the last 24 hours) exceed the limit of ` +
+        `${broken}. Nothing was exported to ${connector}; it is held until somebody decides.`,
+    };
+  }
+  return null;
+}
+
+/** The limit that what an import has seen goes beyond; null when none. */
+export function exceededImportLimit(
+  connector: string,
+  limits: Limits,
+  seen: { readonly delete: number; readonly disable: number },
+  connected: number,
+): ExceededLimit | null {
+  for (const kind of ["delete", "disable"] as const) {
+    const broken = brokenLimit(limits.import[kind], seen[kind], connected, limits.percentFrom);
+    if (broken === null) continue;
+    const what = kind === "delete" ? "gone" : "disabled";
+    return {
+      status: thresholdStatus(kind),
+      detail: `The import of ${connector} saw ${seen[kind]} objects ${what}, more than the limit of ${broken}.`,
+    };
+  }
+  return null;
+}
+
+function thresholdStatus(kind: LimitedKind): string {
+  return `stopped-${kind === "delete" ? "deletion" : kind}-threshold-exceeded`;
+}
+
+function countOf(counts: KindCounts, kind: LimitedKind): number {
+  return Object.entries(limitedAs).reduce(
+    (sum, [one, as]) => sum + (as === kind ? (counts[one] ?? 0) : 0),
+    0,
+  );
+}
+
+/** The limit in words, when `count` is beyond it. */
+function brokenLimit(
+  { count: max, percent }: Limit,
+  count: number,
+  connected: number,
+  percentFrom: number,
+): string | null {
+  if (max !== null && count > max) return `${max}`;
+  if (percent !== null && connected >= Math.max(1, percentFrom) && count * 100 > connected * percent) {
+    return `${percent} percent of ${connected} connected objects`;
+  }
+  return null;
+}
