@@ -25,7 +25,8 @@ export interface PlatformOptions {
   readonly port?: number | undefined;
   readonly hosts: number;
   readonly directory: "sandbox" | "samba";
-  readonly guests: number;
+  /** Of a tenant that is made; one that is there must have as many, where a number is given. Default 40. */
+  readonly guests?: number | undefined;
   readonly members?: number | undefined;
   readonly seed?: number | undefined;
   /** How long a received message is locked; a killed host's messages come again after that. Default 30 s. */

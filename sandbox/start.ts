@@ -19,7 +19,7 @@ import { type Verification, verifyAccounts } from "./verify.ts";
 interface Options {
   readonly once?: boolean;
   readonly port?: number;
-  readonly guests: number;
+  readonly guests?: number;
   readonly members?: number;
   readonly seed?: number;
   readonly state: string;
@@ -49,8 +49,8 @@ const options = new Command("npm start --")
   )
   .option("--once", "end after the first cycle; exit code 0 only if every guest has its account")
   .option("--port <port>", "port of the API (default: 7071 or the next free one)", wholeNumber(0, 65_535))
-  .option("--guests <number>", "guests of the Graph sandbox's tenant", wholeNumber(0, 200_000), 40)
-  .option("--members <number>", "members of that tenant", wholeNumber(0, 200_000))
+  .option("--guests <number>", "guests of a new Graph sandbox tenant (default: 40)", wholeNumber(0, 200_000))
+  .option("--members <number>", "members of that tenant (default: 20)", wholeNumber(0, 200_000))
   .option("--seed <number>", "another tenant for every number", wholeNumber(0, 2 ** 31 - 1))
   .option("--state <folder>", "where the state is kept", ".vestibule")
   .option("--app <folder>", "the built function app, such as dist/app", root)

@@ -65,8 +65,8 @@ export async function openFolder(folder: string, wanted: Partial<TenantOptions>)
   for (const name of ["seed", "guests", "members"] as const) {
     if (wanted[name] !== undefined && wanted[name] !== tenant[name]) {
       throw new Error(
-        `${tenantFile} holds a tenant with ${name} ${tenant[name]}, not ${wanted[name]}. ` +
-          `Begin anew with an empty folder, or leave ${name} out to go on with the tenant that is there.`,
+        `The tenant in ${tenantFile} was made with --${name} ${tenant[name]}, not ${wanted[name]}. ` +
+          `Leave --${name} out to go on with it, or begin anew: npm start -- --fresh.`,
       );
     }
   }

@@ -23,7 +23,7 @@ class Supervisor {
       process.execPath,
       [
         join(root, "sandbox/start.ts"),
-        ...["--app", join(root, "test/fixtures/cycleApp"), "--state", state, "--guests", "3"],
+        ...["--app", join(root, "test/fixtures/cycleApp"), "--state", state],
         ...args,
       ],
       { env: { ...environment, ...env }, stdio: ["ignore", "pipe", "pipe"] },
@@ -67,7 +67,7 @@ async function gone(pids: readonly number[]): Promise<boolean> {
 describe("the local platform", () => {
   let supervisor: Supervisor;
   beforeAll(() => {
-    supervisor = new Supervisor(["--port", "0"]);
+    supervisor = new Supervisor(["--port", "0", "--guests", "3"]);
   });
   afterAll(async () => {
     supervisor.process.kill("SIGTERM");
@@ -134,6 +134,18 @@ describe("the local platform", () => {
     expect(await gone(pids)).toBe(true);
     expect(supervisor.lines.join("\n")).not.toContain("[1/2]");
     expect(await runs()).toHaveLength(1);
+  });
+
+  test("a tenant of another size is not put in the place of the one that is there", async () => {
+    supervisor.process.kill("SIGTERM");
+    await supervisor.ended;
+    supervisor = new Supervisor(["--port", "0", "--guests", "4"]);
+    expect(await supervisor.ended).toBe(2);
+    expect(supervisor.lines.at(-1)).toMatch(
+      /was made with --guests 3, not 4\. Leave --guests out .* --fresh\.$/,
+    );
+    supervisor = new Supervisor(["--port", "0"]);
+    await supervisor.says("Ctrl-C stops");
   });
 
   test("SIGTERM stops everything and frees the state", async () => {
