@@ -128,7 +128,17 @@ export class ExportPlans {
       throw new PlanNotCurrent(connector);
     if (parts.stagingMode()) throw new StagingModeOn();
     const approval = { hash, why, by, at: isoTime(now) };
-    return this.#engine.startApproved(connector, profile.name, approval, trigger);
+    const run = await this.#engine.startApproved(connector, profile.name, approval, trigger);
+    // After the start, which may be refused. The run itself tells who, when and why too.
+    await this.#engine.audit.add({
+      at: approval.at,
+      who: by ?? trigger,
+      what: "approvePlan",
+      about: { connector, runId: run.id },
+      why,
+      details: { hash, changes: offer.items, ...offer.counts },
+    });
+    return run;
   }
 
   async #pending(connector: string): Promise<Shown> {
