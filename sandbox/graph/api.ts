@@ -17,17 +17,12 @@ import {
   unsupportedQuery,
 } from "./odata.ts";
 import type { Json, UserProperties } from "./properties.ts";
-import {
-  defaultProperties,
-  propertyTypes,
-  readOnlyProperties,
-  singleUserOnly,
-  unsetValue,
-} from "./properties.ts";
+import { defaultProperties, propertyTypes, singleUserOnly, unsetValue } from "./properties.ts";
 import type { StateTokens } from "./stateTokens.ts";
 import type { TenantStore, TenantUser } from "./store.ts";
 import { TenantError } from "./store.ts";
 import { isoSeconds, tenantDomain } from "./tenant.ts";
+import { invitedGuest, newUser, requireObject, userChanges } from "./writes.ts";
 
 export interface GraphRequest {
   readonly method: string;
@@ -82,6 +77,9 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
       return only("GET", "/organization", () => ok(organization(request.origin)));
     }
     if (first === "users" && third === undefined) {
+      if (second === undefined && request.method === "POST") {
+        return { endpoint: "/users", handle: () => create(request) };
+      }
       if (second === undefined) return only("GET", "/users", () => list(request, "active"));
       if (second === "$count") return only("GET", "/users/$count", () => count(request));
       if (/^(microsoft\.graph\.)?delta(\(\))?$/.test(second)) {
@@ -89,7 +87,11 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
       }
       const key = decodeSegment(segments[1]!);
       if (request.method === "PATCH") return { endpoint: "/users/{id}", handle: () => update(request, key) };
+      if (request.method === "DELETE") return { endpoint: "/users/{id}", handle: () => remove(key) };
       return only("GET", "/users/{id}", () => single(request, key));
+    }
+    if (first === "invitations" && second === undefined) {
+      return only("POST", "/invitations", () => invite(request));
     }
     if (first === "directory" && second === "deleteditems" && third !== undefined) {
       if (more.length === 0 && third === "microsoft.graph.user") {
@@ -171,22 +173,58 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
     return { status: 200, headers, body };
   }
 
+  /** https://learn.microsoft.com/graph/api/user-post-users */
+  function create(request: GraphRequest): GraphAnswer {
+    const user = store.addUser(newUser(requireObject(request.body), Date.now()), Date.now());
+    return {
+      status: 201,
+      headers: { Location: `${request.origin}/v1.0/users/${user.id}` },
+      body: {
+        "@odata.context": `${request.origin}/v1.0/$metadata#users/$entity`,
+        ...shown(user.properties, undefined),
+      },
+    };
+  }
+
   function update(request: GraphRequest, key: string): GraphAnswer {
-    if (typeof request.body !== "object" || request.body === null || Array.isArray(request.body)) {
-      throw new GraphFault(400, "Request_BadRequest", "The request body must be a JSON object.");
-    }
-    const properties = request.body as UserProperties;
-    const readOnly = Object.keys(properties).find((name) => readOnlyProperties.has(name));
-    if (readOnly !== undefined) {
+    const properties = requireObject(request.body);
+    const user = store.find(key);
+    if (user?.state !== "active") throw resourceNotFound(key);
+    store.change(key, userChanges(user.properties, properties), Date.now());
+    return { status: 204, headers: {} };
+  }
+
+  function remove(key: string): GraphAnswer {
+    if (store.find(key)?.state !== "active") throw resourceNotFound(key);
+    store.delete(key, Date.now());
+    return { status: 204, headers: {} };
+  }
+
+  /** https://learn.microsoft.com/graph/api/invitation-post; whoever is there already is invited once more. */
+  function invite(request: GraphRequest): GraphAnswer {
+    const now = Date.now();
+    const { mail, redirectUrl, properties } = invitedGuest(requireObject(request.body), now);
+    const user = store.findByMail(mail) ?? store.addUser(properties, now);
+    if (user.properties.userType !== "Guest") {
       throw new GraphFault(
         400,
-        "Request_BadRequest",
-        `Property '${readOnly}' is read-only and cannot be set.`,
+        "BadRequest",
+        `The invited user already exists in the directory as object ID: ${user.id}. They can use that account to sign in to shared apps and resources.`,
       );
     }
-    if (store.find(key)?.state !== "active") throw resourceNotFound(key);
-    store.change(key, properties, Date.now());
-    return { status: 204, headers: {} };
+    return {
+      status: 201,
+      headers: {},
+      body: {
+        "@odata.context": `${request.origin}/v1.0/$metadata#invitations/$entity`,
+        id: randomUUID(),
+        invitedUserEmailAddress: mail,
+        inviteRedirectUrl: redirectUrl,
+        sendInvitationMessage: false,
+        status: user.properties.externalUserState ?? "PendingAcceptance",
+        invitedUser: { id: user.id },
+      },
+    };
   }
 
   /** https://learn.microsoft.com/graph/json-batching; answers come in another order than the requests. */

@@ -203,6 +203,27 @@ export class TenantStore {
     return events.map((_, number) => this.at(this.end - count + number));
   }
 
+  /** A user that a client made: nothing of it is derived. @throws TenantError */
+  addUser(properties: UserProperties, at: number): TenantUser {
+    checkProperties(properties);
+    this.checkPrincipalName(String(properties.userPrincipalName), undefined);
+    this.commit([{ type: "add", at, properties }]);
+    return this.at(this.end - 1);
+  }
+
+  /** The active user with this mail address, in any case. */
+  findByMail(mail: string): TenantUser | undefined {
+    const key = mail.toLowerCase();
+    for (let ordinal = 0; ordinal < this.end; ordinal += 1) {
+      if (this.stateAt(ordinal) !== "active") continue;
+      const user = this.at(ordinal);
+      const { mail: own, otherMails } = user.properties;
+      const mails = [own, ...(Array.isArray(otherMails) ? otherMails : [])];
+      if (mails.some((one) => typeof one === "string" && one.toLowerCase() === key)) return user;
+    }
+    return undefined;
+  }
+
   /**
    * Sets properties of an active user; null clears one. Values that are equal already are no change.
    * @throws TenantError

@@ -6,7 +6,6 @@ import {
   type LdapResponse,
 } from "../../src/engine/connectors/ad/ldapMessages.ts";
 import { namingViolation } from "../../src/engine/connectors/ad/namingRules.ts";
-import { newPassword } from "../../src/engine/connectors/ad/password.ts";
 import type { AdAttribute, AdObjectType } from "../../src/engine/connectors/ad/schema.ts";
 import { editDistance } from "../../src/engine/connectors/ad/schema.ts";
 import { adSettingsSchema, connectionTarget } from "../../src/engine/connectors/ad/settings.ts";
@@ -16,6 +15,7 @@ import {
   encodePassword,
   guidText,
 } from "../../src/engine/connectors/ad/values.ts";
+import { newPassword } from "../../src/engine/connectors/password.ts";
 import { type AttributeValue, type DateTime, reference, valueToJson } from "../../src/engine/core/values.ts";
 import { entry, result } from "../support/fakeLdap.ts";
 

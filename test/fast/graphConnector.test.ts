@@ -21,8 +21,9 @@ import {
   TokenHandler,
 } from "../../src/engine/connectors/graph/pipeline.ts";
 import { graphSettingsSchema } from "../../src/engine/connectors/graph/settings.ts";
+import { credentialOf } from "../../src/engine/connectors/graph/token.ts";
 import { selectUserAttributes, userAttributes } from "../../src/engine/connectors/graph/userSchema.ts";
-import { attributesToJson } from "../../src/engine/core/values.ts";
+import { attributesToJson, dateTimeFromMs } from "../../src/engine/core/values.ts";
 import type { ConnectorDefinition } from "../../src/engine/ports/connector.ts";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
 
@@ -65,12 +66,19 @@ describe("filter", () => {
     expect(filter.mayMatch({ userType: "Guest" })).toBe(false);
   });
 
+  test("a connector without a filter has everybody", () => {
+    const filter = parseUserFilter("all");
+    expect(filter).toMatchObject({ odata: "", properties: [] });
+    expect(filter.matches({})).toBe(true);
+  });
+
   test.each([
     "",
     "userType ne 'Member'",
     "userType eq 'Guest' or accountEnabled eq true",
     "startswith(mail,'a')",
     "userType eq 'Guest' and",
+    "all and userType eq 'Guest'",
   ])("a filter that a delta import cannot decide is refused: %s", (text) => {
     expect(thrownBy(() => parseUserFilter(text))).toEqual(configurationError(/userType eq 'Guest'/));
   });
@@ -133,6 +141,34 @@ describe("attributes", () => {
     expect(schema.attributes.get("createdDateTime")).toMatchObject({ type: "dateTime", readOnly: true });
   });
 
+  test("identities are texts that a rule can take apart", () => {
+    const { attributesOf } = selectUserAttributes(definition("identities"));
+    const identities = [{ signInType: "federated", issuer: "ExternalAzureAD", issuerAssignedId: null }];
+    expect(attributesOf({ identities })).toEqual({ identities: ["federated|ExternalAzureAD|"] });
+  });
+
+  test("changes become the body of a request; parts of a structure are one property, no value clears", () => {
+    const part = (number: number) => `onPremisesExtensionAttributes.extensionAttribute${number}`;
+    const { bodyOf } = selectUserAttributes(
+      definition("department", "employeeHireDate", "otherMails", part(1), part(2)),
+    );
+    expect(
+      bodyOf([
+        { name: "department" },
+        { name: "otherMails" },
+        { name: "employeeHireDate", after: dateTimeFromMs(Date.UTC(2026, 0, 31)) },
+        { name: part(1), after: "a" },
+        { name: part(2) },
+      ]),
+    ).toEqual({
+      department: null,
+      otherMails: [],
+      employeeHireDate: "2026-01-31T00:00:00.000Z",
+      onPremisesExtensionAttributes: { extensionAttribute1: "a", extensionAttribute2: null },
+    });
+    expect(() => bodyOf([{ name: "department", after: 7n }])).toThrow(/department is of type string/);
+  });
+
   test("a value of another type is an error that names the property and not the value", () => {
     const { attributesOf } = selectUserAttributes(definition("displayName", "otherMails"));
     expect(() => attributesOf({ displayName: { secret: 1 } })).toThrow(
@@ -144,7 +180,7 @@ describe("attributes", () => {
   test.each([
     ["userPrincipleName", /Did you mean "userPrincipalName"\?/],
     ["surName", /Did you mean "surname"\?/],
-    ["identities", /it is a structure/],
+    ["assignedLicenses", /it is a structure/],
     ["onPremisesExtensionAttributes", /select its parts/],
     ["aboutMe", /for a single user only/],
     ["manager", /references are not imported/],
@@ -332,12 +368,44 @@ describe("request handlers", () => {
   });
 });
 
+describe("credentials", () => {
+  const credential = (settings: object) => credentialOf(graphSettingsSchema.parse(settings));
+
+  test.each([
+    ["https://graph.microsoft.com", "https://login.microsoftonline.com"],
+    ["https://graph.microsoft.us", "https://login.microsoftonline.us"],
+    ["https://dod-graph.microsoft.us/", "https://login.microsoftonline.us"],
+    ["https://microsoftgraph.chinacloudapi.cn", "https://login.chinacloudapi.cn"],
+  ])("%s has its own authority", (baseUrl, authorityHost) => {
+    expect(credential({ baseUrl, clientId: "c" })).toEqual({
+      kind: "identity",
+      options: { authorityHost, managedIdentityClientId: "c" },
+    });
+  });
+
+  test("a certificate goes before the managed identity, and wants to know its application", () => {
+    const application = { clientId: "c", tenantId: "t" };
+    expect(credential({ ...application, clientCertificate: "/run/app.pem" })).toMatchObject({
+      kind: "certificate",
+      certificate: { certificatePath: "/run/app.pem" },
+    });
+    expect(credential({ ...application, clientCertificate: "-----BEGIN …" })).toMatchObject({
+      certificate: { certificate: "-----BEGIN …" },
+    });
+    const { error } = graphSettingsSchema.safeParse({ clientCertificate: "/run/app.pem" });
+    expect(error?.issues[0]?.message).toMatch(/GRAPH_CLIENT_ID and GRAPH_TENANT_ID/);
+  });
+});
+
 describe("settings", () => {
   test("the public cloud and guests are the defaults", () => {
     expect(graphSettingsSchema.parse({})).toEqual({
       baseUrl: "https://graph.microsoft.com",
       filter: "userType eq 'Guest'",
+      invitationMessage: false,
       pageSize: 999,
+      stampAttribute: "employeeId",
+      writable: false,
     });
     expect(graphSettingsSchema.parse({ baseUrl: "https://graph.microsoft.us/" }).baseUrl).toBe(
       "https://graph.microsoft.us",

@@ -469,7 +469,7 @@ test("exports are refused", async () => {
   const bench = await open();
   expect(bench.connector.capabilities.export).toBe(false);
   await expect(bench.connector.exportBatch([], bench.context)).rejects.toEqual(
-    failure("configuration", /does not export/),
+    failure("configuration", /only imports/),
   );
 });
 

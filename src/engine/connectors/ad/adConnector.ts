@@ -13,6 +13,7 @@ import {
   type ImportStart,
   type ObjectTypeSchema,
 } from "../../ports/connector.ts";
+import { inParallel } from "../inParallel.ts";
 import { AdClient, domainScope } from "./adClient.ts";
 import {
   readDomainController,
@@ -23,7 +24,6 @@ import {
 import { anchorOf, isInScope, objectTypeOf, readAttributes, toImage, typesFilter } from "./entries.ts";
 import { exportChange } from "./export.ts";
 import { importFrom, parsePosition, parseWatermark, requireSameDatabase, startPosition } from "./import.ts";
-import { inParallel } from "./inParallel.ts";
 import { type AdSchema, readSchema } from "./schema.ts";
 import { type AdSettings, connectionTarget } from "./settings.ts";
 import { byGuid } from "./values.ts";

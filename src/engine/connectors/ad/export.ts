@@ -12,13 +12,13 @@ import {
   valuesOf,
 } from "../../core/values.ts";
 import { ConnectorError, type ExportChange, type ExportResult } from "../../ports/connector.ts";
+import { newPassword } from "../password.ts";
 import { type AdClient, any, domainScope, equals, type RawAttribute, type RawChange } from "./adClient.ts";
 import { anchorOf, isInScope, objectTypeOf } from "./entries.ts";
 import { refusal, type WriteKind } from "./exportErrors.ts";
 import { LdapError, resultCode } from "./ldapErrors.ts";
 import type { LdapEntry } from "./ldapMessages.ts";
 import { namingViolation } from "./namingRules.ts";
-import { newPassword } from "./password.ts";
 import { type AdAttribute, type AdObjectType, type AdSchema, firstText } from "./schema.ts";
 import { byGuid, decodeAttribute, encodeAttribute, encodePassword, encodeValue } from "./values.ts";
 

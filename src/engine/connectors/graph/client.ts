@@ -1,4 +1,4 @@
-/** Reads from Microsoft Graph: single requests, and many at once through `$batch`. */
+/** Requests to Microsoft Graph: single ones, and many reads at once through `$batch`. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, ResponseType } from "@microsoft/microsoft-graph-client";
 import type { ConnectorContext } from "../../ports/connector.ts";
@@ -87,6 +87,42 @@ export class GraphClient {
     };
     await Promise.all(Array.from({ length: batchesInFlightMax }, worker));
     return answers;
+  }
+
+  /**
+   * One write. A POST that got no answer is not sent again: whether it was done is for the caller to find out.
+   * @param path below the version
+   * @returns 2xx, or the refusal of this very object (400, 403, 404, 409 and their like)
+   * @throws ConnectorError for a failing service, and for a token that is not accepted
+   */
+  async send(
+    method: "POST" | "PATCH" | "PUT" | "DELETE",
+    path: string,
+    body: unknown,
+    context: ConnectorContext,
+  ): Promise<GraphAnswer> {
+    const call = new Call(this.url(path), method !== "POST", context);
+    const request = this.#client.api(call.url).middlewareOptions([call]).responseType(ResponseType.RAW);
+    switch (method) {
+      case "POST":
+        await request.post(body);
+        break;
+      case "PATCH":
+        await request.patch(body);
+        break;
+      case "PUT":
+        await request.put(body);
+        break;
+      case "DELETE":
+        await request.delete();
+        break;
+    }
+    if (call.failure !== undefined) throw call.failure;
+    const answer = call.answer!;
+    const isRefusal =
+      answer.status >= 400 && answer.status < 500 && ![401, 407, 408, 429].includes(answer.status);
+    if ((answer.status >= 200 && answer.status <= 299) || isRefusal) return answer;
+    throw answerFailure(answer);
   }
 
   close(): void {

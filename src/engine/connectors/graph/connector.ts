@@ -1,4 +1,4 @@
-/** Guests (or other users) of an Entra tenant, read through Microsoft Graph. AADMA in the recipe's words. */
+/** Guests (or other users) of an Entra tenant, through Microsoft Graph. AADMA in the recipe's words. */
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
@@ -20,6 +20,7 @@ import { ConnectorError } from "../../ports/connector.ts";
 import { GraphClient, notGraph } from "./client.ts";
 import type { ImportCursor } from "./cursor.ts";
 import { advanceGuard, newLoopGuard, parseCursor, printCursor } from "./cursor.ts";
+import { exportUsers } from "./export.ts";
 import type { GraphUser, UserFilter } from "./filter.ts";
 import { parseUserFilter } from "./filter.ts";
 import type { RetryPolicy } from "./pipeline.ts";
@@ -57,13 +58,7 @@ type Look =
 const objectId = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 export class GraphConnector implements Connector {
-  readonly capabilities: ConnectorCapabilities = {
-    deltaImport: true,
-    export: false,
-    exportBatchMax: 0,
-    exportTimeoutMs: 0,
-    dnSyntax: "exact",
-  };
+  readonly capabilities: ConnectorCapabilities;
   readonly scopeHash: string;
 
   readonly #name: string;
@@ -73,6 +68,7 @@ export class GraphConnector implements Connector {
   readonly #select: string;
   readonly #pageSize: number;
   readonly #replicationMs: number;
+  readonly #settings: GraphSettings;
 
   /** @throws ConnectorError "configuration": unknown attribute, unsupported filter, no certificate. */
   constructor(
@@ -81,6 +77,14 @@ export class GraphConnector implements Connector {
     patience: GraphPatience = defaultPatience,
   ) {
     this.#name = definition.name;
+    this.#settings = settings;
+    this.capabilities = {
+      deltaImport: true,
+      export: settings.writable,
+      exportBatchMax: settings.writable ? 40 : 0,
+      exportTimeoutMs: 60_000,
+      dnSyntax: "exact",
+    };
     this.#filter = parseUserFilter(settings.filter);
     this.#attributes = selectUserAttributes(definition);
     const properties = new Set([...this.#attributes.properties, ...this.#filter.properties]);
@@ -128,12 +132,28 @@ export class GraphConnector implements Connector {
     });
   }
 
-  exportBatch(
-    _changes: readonly ExportChange[],
-    _context: ConnectorContext,
+  async exportBatch(
+    changes: readonly ExportChange[],
+    context: ConnectorContext,
   ): Promise<readonly ExportResult[]> {
-    return Promise.reject(
-      new ConnectorError("configuration", `Connector ${this.#name} imports from Graph and does not export.`),
+    if (!this.#settings.writable) {
+      throw new ConnectorError(
+        "configuration",
+        `Connector ${this.#name} only imports from Graph; set writable if it shall export.`,
+      );
+    }
+    const stateful = [this.#select, this.#settings.stampAttribute, "externalUserState"].join(",").split(",");
+    return exportUsers(
+      {
+        client: this.#client,
+        attributes: this.#attributes,
+        filter: this.#filter,
+        select: [...new Set(stateful)].join(","),
+        settings: this.#settings,
+        replicationMs: this.#replicationMs,
+        context,
+      },
+      changes,
     );
   }
 
@@ -147,6 +167,12 @@ export class GraphConnector implements Connector {
     return Promise.resolve();
   }
 
+  /** The filter as a part of a query, or nothing. */
+  get #filtered(): string {
+    const { odata } = this.#filter;
+    return odata === "" ? "" : `$filter=${encodeURIComponent(odata)}&`;
+  }
+
   // ---- pages ---------------------------------------------------------------------------------------------------
 
   async #firstCursor(start: ImportStart, context: ConnectorContext): Promise<ImportCursor> {
@@ -158,9 +184,7 @@ export class GraphConnector implements Connector {
       case "full":
         return {
           phase: "users",
-          next: this.#client.url(
-            `/users?$filter=${encodeURIComponent(this.#filter.odata)}&$select=${this.#select}&$top=${this.#pageSize}`,
-          ),
+          next: this.#client.url(`/users?${this.#filtered}$select=${this.#select}&$top=${this.#pageSize}`),
           // Before the listing, so that what changes during it comes with the next delta import.
           watermark: await this.#latestDeltaLink(context),
           guard: newLoopGuard,
@@ -335,8 +359,7 @@ export class GraphConnector implements Connector {
    * directory, and the listing shall not. https://learn.microsoft.com/graph/aad-advanced-queries
    */
   async #sourceCount(context: ConnectorContext): Promise<number | undefined> {
-    const filter = encodeURIComponent(this.#filter.odata);
-    const url = this.#client.url(`/users?$filter=${filter}&$count=true&$top=1&$select=id`);
+    const url = this.#client.url(`/users?${this.#filtered}$count=true&$top=1&$select=id`);
     return (await this.#collection(url, context, { ConsistencyLevel: "eventual" })).count;
   }
 

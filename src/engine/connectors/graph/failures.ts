@@ -50,7 +50,7 @@ export function answerFailure(answer: GraphAnswer): ConnectorError {
   if (status === 403) {
     return new ConnectorError(
       "permission-denied",
-      `${said}. Grant the managed identity the application permission User.Read.All.`,
+      `${said}. Grant the managed identity the application permission User.Read.All, or User.ReadWrite.All where the connector is writable.`,
     );
   }
   if (status === 429) {
@@ -71,7 +71,7 @@ export function answerFailure(answer: GraphAnswer): ConnectorError {
 }
 
 /** The code and a short text without links: a link of the service may hold a token. */
-function errorOf(answer: GraphAnswer): { code: string; text: string } {
+export function errorOf(answer: GraphAnswer): { code: string; text: string } {
   const error = (answer.body as { error?: { code?: unknown; message?: unknown } } | undefined)?.error;
   const code = typeof error?.code === "string" ? error.code : "";
   const message = typeof error?.message === "string" ? error.message : "";

@@ -11,7 +11,7 @@ import { ConnectorError } from "../../ports/connector.ts";
 export type GraphUser = Readonly<Record<string, unknown>>;
 
 export interface UserFilter {
-  /** The filter in one canonical spelling. */
+  /** The filter in one canonical spelling; empty when everybody is in scope. */
   readonly odata: string;
   /** The properties that a user must be read with to be decided. */
   readonly properties: readonly string[];
@@ -28,11 +28,10 @@ interface Comparison {
 
 const comparisonPattern = /^(userType|accountEnabled)\s+eq\s+(?:'(Guest|Member)'|(true|false))$/;
 
-/** @throws ConnectorError "configuration" for anything but `userType eq '…'` and `accountEnabled eq …`, joined by `and`. */
+/** @throws ConnectorError "configuration" for anything but `all`, and `userType eq '…'` and `accountEnabled eq …`, joined by `and`. */
 export function parseUserFilter(text: string): UserFilter {
-  const comparisons = text
-    .trim()
-    .split(/\s+and\s+/)
+  const parts = text.trim() === "all" ? [] : text.trim().split(/\s+and\s+/);
+  const comparisons = parts
     .map((part) => parseComparison(part, text))
     .sort((a, b) => (a.odata < b.odata ? -1 : 1));
   return {
@@ -53,7 +52,7 @@ function parseComparison(part: string, whole: string): Comparison {
   }
   throw new ConnectorError(
     "configuration",
-    `The filter "${whole}" cannot be used. Supported are userType eq 'Guest', userType eq 'Member', ` +
+    `The filter "${whole}" cannot be used. Supported are all, and userType eq 'Guest', userType eq 'Member', ` +
       "accountEnabled eq true and accountEnabled eq false, joined by 'and': a delta import must decide each " +
       "user by it without the service's help.",
   );

@@ -35,7 +35,7 @@ export function growingDelayMs(policy: RetryPolicy, attempt: number): number {
 export class Call implements MiddlewareOptions {
   /** Sent as it is: a next link is opaque, and the client would take it apart and put it together again. */
   readonly url: string;
-  /** A read, whatever its method: sending it twice is safe. */
+  /** Sending it twice is safe: a read, whatever its method, or a write that says how things shall be. */
   readonly repeatable: boolean;
   readonly context: ConnectorContext;
   answer?: GraphAnswer;
@@ -94,7 +94,9 @@ export class RetryHandler extends Handler {
       if (failure === undefined) return;
       const delayMs = failure.error.retryAfterMs ?? growingDelayMs(this.#policy, attempt);
       const tooLate = Date.now() + delayMs - begun > this.#policy.budgetMs;
-      if (!failure.transient || !call.repeatable || attempt >= this.#policy.attemptsMax || tooLate) {
+      // What was throttled was not begun, so even a write can be sent again.
+      const repeatable = call.repeatable || failure.error.kind === "throttled";
+      if (!failure.transient || !repeatable || attempt >= this.#policy.attemptsMax || tooLate) {
         throw failure.error;
       }
       call.context.log(`${failure.error.message} Asking again in ${(delayMs / 1000).toFixed(1)} s.`);

@@ -4,11 +4,20 @@ import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
 import { ConnectorError } from "../../ports/connector.ts";
 
-/**
- * The national clouds have their own addresses and authorities:
- * https://learn.microsoft.com/graph/deployments
- */
 const publicCloud = "https://graph.microsoft.com";
+
+/** Each cloud has its own authority: https://learn.microsoft.com/graph/deployments */
+const authorities: ReadonlyMap<string, string> = new Map([
+  [publicCloud, "https://login.microsoftonline.com"],
+  ["https://graph.microsoft.us", "https://login.microsoftonline.us"],
+  ["https://dod-graph.microsoft.us", "https://login.microsoftonline.us"],
+  ["https://microsoftgraph.chinacloudapi.cn", "https://login.chinacloudapi.cn"],
+]);
+
+/** Where tokens for a Graph come from; undefined for an address that is none of Microsoft's clouds. */
+export function authorityOf(baseUrl: string): string | undefined {
+  return authorities.get(baseUrl);
+}
 
 const baseUrl = z
   .string()
@@ -27,21 +36,42 @@ const baseUrl = z
     return url.origin;
   });
 
-export const graphSettingsSchema = z.object({
+const settings = z.object({
   baseUrl,
   /** PEM text or the path of a PEM file. Then only these authorities are trusted, not the public ones. */
   caCertificate: z.string().min(1).optional(),
   /** A fixed bearer token, for sandbox and tests. Otherwise the managed identity (or its like) supplies one. */
   accessToken: z.string().min(1).optional(),
-  /** Which users are in scope; `filter.ts` says what is understood. */
+  /** Which users are in scope; `filter.ts` says what is understood. `all`: nobody is left out. */
   filter: z.string().default("userType eq 'Guest'"),
-  /** Where tokens come from, for national clouds: `https://login.microsoftonline.us`. */
+  /** Where tokens come from; known for the clouds of `authorityOf`. */
   authorityHost: z.url({ protocol: /^https$/ }).optional(),
-  /** Client id of a user-assigned managed identity. */
+  /** Client id of a user-assigned managed identity, or of the application that the certificate belongs to. */
   clientId: z.string().min(1).optional(),
+  /** For a certificate: the directory (tenant) of the application. */
+  tenantId: z.string().min(1).optional(),
+  /** PEM text or the path of a PEM file, with certificate and private key, in place of a managed identity. */
+  clientCertificate: z.string().min(1).optional(),
+  /** Whether exports may create, change and delete users; the identity then needs User.ReadWrite.All. */
+  writable: z.boolean().default(false),
+  /** Tells our own users from foreign ones that hold a name we want; a rule must flow a value of its own to it. */
+  stampAttribute: z.enum(["employeeId", "onPremisesImmutableId", "mailNickname"]).default("employeeId"),
+  /** Where an invited guest lands. With it, a new user for whom no userPrincipalName flows is invited by mail. */
+  invitationRedirectUrl: z.url({ protocol: /^https$/ }).optional(),
+  /** Whether Microsoft sends the invitation's mail. */
+  invitationMessage: z.boolean().default(false),
   /** Users in a page of the full import. */
   pageSize: z.int().min(1).max(999).default(999),
 });
+
+export const graphSettingsSchema = settings.superRefine(
+  ({ clientCertificate, clientId, tenantId }, context) => {
+    if (clientCertificate === undefined || (clientId !== undefined && tenantId !== undefined)) return;
+    context.addIssue(
+      "GRAPH_CLIENT_CERTIFICATE needs GRAPH_CLIENT_ID and GRAPH_TENANT_ID: the application that it belongs to, and its tenant.",
+    );
+  },
+);
 
 export type GraphSettings = z.infer<typeof graphSettingsSchema>;
 

@@ -1,8 +1,12 @@
-/** Bearer tokens for Graph: the managed identity's, or a fixed one for sandbox and tests. */
-import type { TokenCredential } from "@azure/identity";
+/** Bearer tokens for Graph: the managed identity's, an application's by its certificate, or a fixed one for tests. */
+import type {
+  ClientCertificatePEMCertificate,
+  ClientCertificatePEMCertificatePath,
+  TokenCredential,
+} from "@azure/identity";
 import { ConnectorError } from "../../ports/connector.ts";
 import type { TokenSource } from "./pipeline.ts";
-import type { GraphSettings } from "./settings.ts";
+import { authorityOf, type GraphSettings } from "./settings.ts";
 
 /** The credential renews and caches its tokens itself. */
 export function tokenSource(settings: GraphSettings): TokenSource {
@@ -24,13 +28,31 @@ export function tokenSource(settings: GraphSettings): TokenSource {
   };
 }
 
+/** What the credential is made of. A certificate goes before a managed identity: it was set on purpose. */
+export function credentialOf(settings: GraphSettings) {
+  const { baseUrl, clientCertificate, clientId, tenantId } = settings;
+  const authorityHost = settings.authorityHost ?? authorityOf(baseUrl);
+  const options = authorityHost === undefined ? {} : { authorityHost };
+  if (clientCertificate !== undefined && tenantId !== undefined && clientId !== undefined) {
+    const isText = clientCertificate.includes("-----BEGIN");
+    const certificate: ClientCertificatePEMCertificate | ClientCertificatePEMCertificatePath = isText
+      ? { certificate: clientCertificate }
+      : { certificatePath: clientCertificate };
+    return { kind: "certificate", tenantId, clientId, certificate, options } as const;
+  }
+  const identity = clientId === undefined ? {} : { managedIdentityClientId: clientId };
+  return { kind: "identity", options: { ...options, ...identity } } as const;
+}
+
 /** Loaded when it is first needed: it is by far the largest part of a cold start. */
 async function newCredential(settings: GraphSettings): Promise<TokenCredential> {
-  const { DefaultAzureCredential } = await import("@azure/identity");
-  return new DefaultAzureCredential({
-    ...(settings.authorityHost === undefined ? {} : { authorityHost: settings.authorityHost }),
-    ...(settings.clientId === undefined ? {} : { managedIdentityClientId: settings.clientId }),
-  });
+  const { ClientCertificateCredential, DefaultAzureCredential } = await import("@azure/identity");
+  const made = credentialOf(settings);
+  if (made.kind === "identity") return new DefaultAzureCredential(made.options);
+  const { tenantId, clientId, certificate, options } = made;
+  return "certificate" in certificate
+    ? new ClientCertificateCredential(tenantId, clientId, certificate, options)
+    : new ClientCertificateCredential(tenantId, clientId, certificate, options);
 }
 
 /** Of several credentials that failed, the reason of one that was set up counts; the others are merely absent. */
@@ -47,7 +69,7 @@ function tokenFailure(error: Error & { errors?: readonly Error[] }): ConnectorEr
   return new ConnectorError(
     "access-denied",
     `No token for Graph: ${firstLine} Switch the function app's managed identity on and give it the application ` +
-      "permission User.Read.All; GRAPH_ACCESS_TOKEN is for sandbox and tests.",
+      "permission User.Read.All, or set GRAPH_CLIENT_CERTIFICATE; GRAPH_ACCESS_TOKEN is for sandbox and tests.",
     { cause },
   );
 }

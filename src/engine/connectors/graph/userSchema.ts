@@ -7,8 +7,9 @@
  */
 
 import { closest } from "../../core/expression/problems.ts";
+import type { AttributeChange } from "../../core/model.ts";
 import type { Attributes, AttributeType, AttributeValue, Value } from "../../core/values.ts";
-import { valueFromJson } from "../../core/values.ts";
+import { dateTimeToMs, isDateTime, valueFromJson, valuesOf } from "../../core/values.ts";
 import type { ConnectorDefinition, ObjectTypeSchema, SchemaAttribute } from "../../ports/connector.ts";
 import { ConnectorError } from "../../ports/connector.ts";
 import type { GraphUser } from "./filter.ts";
@@ -32,10 +33,10 @@ const singleValued: Partial<Record<AttributeType, string[]>> = {
   dateTime: words(`createdDateTime employeeHireDate employeeLeaveDateTime externalUserStateChangeDateTime
     lastPasswordChangeDateTime onPremisesLastSyncDateTime signInSessionsValidFromDateTime`),
 };
-const multiValuedText = words("businessPhones imAddresses otherMails proxyAddresses");
+const multiValuedText = words("businessPhones identities imAddresses otherMails proxyAddresses");
 
 const readOnly = new Set(
-  words(`createdDateTime creationType externalUserState externalUserStateChangeDateTime id identityParentId imAddresses
+  words(`createdDateTime creationType externalUserState externalUserStateChangeDateTime id identities identityParentId imAddresses
     isManagementRestricted lastPasswordChangeDateTime legalAgeGroupClassification onPremisesDistinguishedName
     onPremisesDomainName onPremisesLastSyncDateTime onPremisesSamAccountName onPremisesSecurityIdentifier
     onPremisesSyncEnabled onPremisesUserPrincipalName proxyAddresses securityIdentifier
@@ -48,7 +49,7 @@ const refused: ReadonlyMap<string, string> = new Map([
     print responsibilities schools skills`).map(
     (name) => [name, "Graph gives it for a single user only, not in a listing"] as const,
   ),
-  ...words(`assignedLicenses assignedPlans authorizationInfo customSecurityAttributes employeeOrgData identities
+  ...words(`assignedLicenses assignedPlans authorizationInfo customSecurityAttributes employeeOrgData
     licenseAssignmentStates onPremisesProvisioningErrors passwordProfile provisionedPlans serviceProvisioningErrors
     signInActivity`).map((name) => [name, "it is a structure, not a value"] as const),
   [
@@ -95,6 +96,11 @@ export interface SelectedUserAttributes {
    * @throws TypeError naming the property whose value is not of its type.
    */
   attributesOf(user: GraphUser): Attributes;
+  /**
+   * The body of a request that makes these changes; no value clears.
+   * @throws TypeError without the value, for an attribute that is not selected and a value that is not of its type.
+   */
+  bodyOf(changes: readonly Pick<AttributeChange, "name" | "after">[]): Record<string, unknown>;
 }
 
 /** @throws ConnectorError "configuration" for another object type, or an attribute that cannot be imported. */
@@ -121,7 +127,30 @@ export function selectUserAttributes(definition: ConnectorDefinition): SelectedU
       }
       return values;
     },
+    bodyOf: (changes) => {
+      const body: Record<string, unknown> = {};
+      for (const { name, after } of changes) {
+        const attribute = attributes.get(name);
+        if (attribute === undefined) throw new TypeError(`${name} is not an attribute of the connector`);
+        const json = jsonOf(attribute, after);
+        const [property, part] = name.split(".", 2);
+        if (part === undefined) body[name] = json;
+        else body[property!] = { ...(body[property!] as object | undefined), [part]: json };
+      }
+      return body;
+    },
   };
+}
+
+function jsonOf(attribute: SchemaAttribute, value: AttributeValue | undefined): unknown {
+  const values = valuesOf(value).map((one): unknown => {
+    if (attribute.type === "dateTime" && isDateTime(one)) return new Date(dateTimeToMs(one)).toISOString();
+    if (attribute.type === typeof one) return one;
+    throw new TypeError(`${attribute.name} is of type ${attribute.type}, the value is not`);
+  });
+  if (attribute.multiValued) return values;
+  if (values.length > 1) throw new TypeError(`${attribute.name} takes one value, ${values.length} flow`);
+  return values[0] ?? null;
 }
 
 function attributeNamed(name: string, connector: string): SchemaAttribute {
@@ -171,9 +200,18 @@ function singleValue(attribute: SchemaAttribute, json: unknown): Value {
       break;
     default:
       if (typeof json === "string") return json;
+      if (attribute.name === "identities") return identityText(json);
       if (directoryExtension.test(attribute.name) && typeof json !== "object") return JSON.stringify(json);
   }
   throw wrongType(attribute, json);
+}
+
+/** `signInType|issuer|issuerAssignedId`, such as `federated|ExternalAzureAD|`, so that a rule can look for its parts. */
+function identityText(json: unknown): string {
+  const { signInType, issuer, issuerAssignedId } = (json ?? {}) as Record<string, unknown>;
+  return [signInType, issuer, issuerAssignedId]
+    .map((part) => (typeof part === "string" ? part : ""))
+    .join("|");
 }
 
 /** Without the value: it may be personal, and the message goes into the run history. */
