@@ -393,7 +393,7 @@ describe("credentials", () => {
       certificate: { certificate: "-----BEGIN …" },
     });
     const { error } = graphSettingsSchema.safeParse({ clientCertificate: "/run/app.pem" });
-    expect(error?.issues[0]?.message).toMatch(/GRAPH_CLIENT_ID and GRAPH_TENANT_ID/);
+    expect(error?.issues[0]?.message).toMatch(/clientId and tenantId/);
   });
 });
 

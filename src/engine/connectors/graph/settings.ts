@@ -68,7 +68,7 @@ export const graphSettingsSchema = settings.superRefine(
   ({ clientCertificate, clientId, tenantId }, context) => {
     if (clientCertificate === undefined || (clientId !== undefined && tenantId !== undefined)) return;
     context.addIssue(
-      "GRAPH_CLIENT_CERTIFICATE needs GRAPH_CLIENT_ID and GRAPH_TENANT_ID: the application that it belongs to, and its tenant.",
+      "clientCertificate needs clientId and tenantId: the application that it belongs to, and its tenant.",
     );
   },
 );

@@ -69,7 +69,7 @@ function tokenFailure(error: Error & { errors?: readonly Error[] }): ConnectorEr
   return new ConnectorError(
     "access-denied",
     `No token for Graph: ${firstLine} Switch the function app's managed identity on and give it the application ` +
-      "permission User.Read.All, or set GRAPH_CLIENT_CERTIFICATE; GRAPH_ACCESS_TOKEN is for sandbox and tests.",
+      "permission User.Read.All, or set clientCertificate; GRAPH_ACCESS_TOKEN is for sandbox and tests.",
     { cause },
   );
 }
