@@ -189,6 +189,145 @@ describe("flows", () => {
   });
 });
 
+describe("recall: a rule that lets go of the account takes its values back (R11)", () => {
+  const scope = [[{ attribute: "level", operator: "EQUAL" as const, value: "1" }]];
+  const flows = outbound({
+    name: "ad-more",
+    linkType: "join",
+    precedence: 150,
+    scope,
+    flows: [direct("uid"), constant("x", "tags", { applyOnce: true }), direct("mail")],
+  });
+  const scoped = configurationOf([outbound({ flows: outbound().flows.slice(0, 1) }), flows]);
+  const inScope = person({ uid: "1", mail: "a@b", level: 1n });
+  const outOfScope = person({ uid: "1", mail: "a@b", level: 2n });
+  const given = () => flowed(account({ uid: "1", mail: "a@b", tags: ["x"] }), inScope, scoped).object;
+
+  test("not what was given once, and not what others have written", () => {
+    const withHand = {
+      ...given(),
+      synchronized: {
+        objectType: "user",
+        dn: "CN=1,DC=x",
+        attributes: { uid: "1", mail: "a@b", tags: ["x"], id: "hand" },
+      },
+    };
+    const decision = flowed(withHand, outOfScope, scoped);
+    expect(decision.object.pendingExport).toEqual({
+      change: "update",
+      attributes: [
+        { name: "uid", before: "1", rule: "ad-more" },
+        { name: "mail", before: "a@b", rule: "ad-more" },
+      ],
+      reason: "uid, mail recalled: it left the scope of rule ad-more.",
+    });
+  });
+  test("asked again before it was sent, the same; back in scope, nothing", () => {
+    const recalled = flowed(given(), outOfScope, scoped).object;
+    expect(flowed(recalled, outOfScope, scoped).object).toEqual(recalled);
+    expect(flowed(recalled, inScope, scoped).object.pendingExport).toBeNull();
+  });
+  test("until an import has shown that they are gone; then a value of somebody else's is left alone", () => {
+    const recalled = { ...flowed(given(), outOfScope, scoped).object, pendingExport: null };
+    const sent = {
+      ...recalled,
+      unconfirmed: { change: "update" as const, expected: { uid: null, mail: null } },
+    };
+    const stillThere = { ...flowed(sent, outOfScope, scoped).object, unconfirmed: null };
+    expect(flowed(stillThere, outOfScope, scoped).object.pendingExport?.attributes).toHaveLength(2);
+    const confirmed = flowed(
+      { ...sent, synchronized: account({}).synchronized, unconfirmed: null },
+      outOfScope,
+      scoped,
+    );
+    expect(confirmed.object.recallable).toEqual({});
+    const byHand = { ...confirmed.object, synchronized: account({ mail: "hand" }).synchronized };
+    expect(flowed(byHand, outOfScope, scoped).object.pendingExport).toBeNull();
+  });
+  test("the next in precedence speaks", () => {
+    const both = configurationOf([
+      outbound({ flows: [...outbound().flows, constant("next", "uid")] }),
+      flows,
+    ]);
+    const target = flowed(account({ uid: "1", mail: "a@b" }), inScope, both).object;
+    expect(flowed(target, outOfScope, both).object.pendingExport?.attributes).toEqual([
+      { name: "uid", before: "1", after: "next", rule: "ad-out" },
+    ]);
+  });
+  test("a flow that is ignored meanwhile keeps its claim; a rule that is removed leaves what it gave", () => {
+    const ignoring = configurationOf([
+      outbound({ flows: outbound().flows.slice(0, 1) }),
+      { ...flows, flows: [expression('IIF([uid] = "1", [mail], IgnoreThisFlow)', "mail")] },
+    ]);
+    const first = flowed(account({ mail: "a@b" }), inScope, ignoring).object;
+    const ignored = flowed(first, person({ uid: "2", mail: "new", level: 1n }), ignoring).object;
+    expect(ignored.pendingExport).toBeNull();
+    expect(flowed(ignored, outOfScope, ignoring).object.pendingExport?.attributes).toMatchObject([
+      { name: "mail", before: "a@b" },
+    ]);
+    const removed = configurationOf([outbound({ flows: outbound().flows.slice(0, 1) })]);
+    expect(flowed(first, outOfScope, removed).object).toMatchObject({ pendingExport: null, recallable: {} });
+  });
+  test("what is provisioned is remembered from the start", () => {
+    const made = decide(inScope, null, scoped);
+    expect(made).toMatchObject({ object: { recallable: { "ad-more": ["uid", "mail"] } } });
+  });
+});
+
+describe("an outbound rule that only joins (R4, R7)", () => {
+  const joining = (scope: Parameters<typeof outbound>[0] = {}) =>
+    configurationOf([
+      outbound({
+        name: "ad-join",
+        linkType: "join",
+        join: [
+          [{ connectorAttribute: "id", metaverseAttribute: "uid", caseSensitive: false }],
+          [{ connectorAttribute: "mail", metaverseAttribute: "mail", caseSensitive: true }],
+        ],
+        flows: [direct("mail")],
+        ...scope,
+      }),
+    ]);
+  const scope = [[{ attribute: "level", operator: "EQUAL" as const, value: "1" }]];
+
+  test("says what it looks for, group after group, and makes nothing", () => {
+    expect(decide(person({ uid: "1", mail: "a@b" }), null, joining())).toEqual({
+      kind: "join",
+      rule: "ad-join",
+      objectType: "user",
+      lookups: [
+        { rule: "ad-join", conditions: [{ connectorAttribute: "id", value: "1", caseSensitive: false }] },
+        { rule: "ad-join", conditions: [{ connectorAttribute: "mail", value: "a@b", caseSensitive: true }] },
+      ],
+    });
+    expect(decide(person({}), null, joining())).toEqual({ kind: "none" });
+    expect(decide(person({ uid: "1" }), null, joining({ scope }))).toEqual({ kind: "none" });
+  });
+  test("lets go when it no longer takes the object, after what it gave has been recalled", () => {
+    const left = person({ uid: "1", mail: "a@b", level: 2n });
+    const target = flowed(
+      account({ mail: "a@b" }),
+      person({ uid: "1", mail: "a@b", level: 1n }),
+      joining({ scope }),
+    ).object;
+    const recalling = flowed(target, left, joining({ scope })).object;
+    expect(recalling).toMatchObject({ metaverseId: "0m", pendingExport: { attributes: [{ name: "mail" }] } });
+    const sent = {
+      ...recalling,
+      pendingExport: null,
+      unconfirmed: { change: "update" as const, expected: { mail: null } },
+    };
+    expect(decide(left, sent, joining({ scope })).kind).toBe("flow");
+    const confirmed = { ...sent, unconfirmed: null, synchronized: account({}).synchronized };
+    expect(decide(left, confirmed, joining({ scope }))).toMatchObject({
+      kind: "deprovision",
+      object: { metaverseId: null, disconnector: "normal", pendingExport: null },
+      reason: "It left the scope of rule ad-join.",
+    });
+    expect(decide(left, { ...confirmed, explicitConnector: true }, joining({ scope })).kind).toBe("flow");
+  });
+});
+
 describe("work under way is left alone", () => {
   test.each<[string, Partial<ConnectorSpaceObject>]>([
     ["a deletion seen and not synchronised", { pendingImport: { change: "delete", image: null } }],

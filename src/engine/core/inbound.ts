@@ -241,6 +241,7 @@ export function asDisconnector(
     absence: null,
     wantedBits: {},
     exported: false,
+    recallable: {},
     error: object.error?.phase === "synchronization" ? null : object.error,
   };
 }

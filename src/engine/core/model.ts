@@ -102,6 +102,8 @@ export interface ConnectorSpaceObject {
   readonly wantedBits: Readonly<Record<string, bigint>>;
   /** Whether an export of ours has reached it since it was linked; the first one into a joined object adopts it. */
   readonly exported: boolean;
+  /** By outbound rule that can let go of the object: the attributes it gives a value, recalled when it does (R11). */
+  readonly recallable: Readonly<Record<string, readonly string[]>>;
   readonly error: ObjectError | null;
 }
 
@@ -164,6 +166,7 @@ export function newConnectorSpaceObject(
     absence: null,
     wantedBits: {},
     exported: false,
+    recallable: {},
     error: null,
     ...known,
   };

@@ -1,8 +1,3 @@
-/**
- * Step 4: what the rules want of one target connector for one metaverse object, against what its object there looks
- * like: provision, flow, rename or deprovision. Level, not event: nothing here asks what has just changed.
- */
-import { isDeepStrictEqual } from "node:util";
 import {
   askDeprovisioning,
   connectorExtension,
@@ -13,10 +8,18 @@ import {
   mvEntry,
 } from "./callExtension.ts";
 import type { SyncConfiguration } from "./configuration.ts";
+import { recallableOf, recallOf, updated, wantedValues } from "./exportFlow.ts";
 import type { DeprovisionAction } from "./extension.ts";
-import { convert, evaluateFlow, type FlowContext, FlowError, own } from "./flow.ts";
+import { convert, type FlowContext, FlowError, own } from "./flow.ts";
 import { provisionedId } from "./identity.ts";
-import { type Clock, namesOf, parametersOf, severalJoinRules, severalJoinRulesMessage } from "./inbound.ts";
+import {
+  type Clock,
+  namesOf,
+  parametersOf,
+  rulesInScope,
+  severalJoinRules,
+  severalJoinRulesMessage,
+} from "./inbound.ts";
 import {
   type AttributeChange,
   type ConnectorSpaceObject,
@@ -25,30 +28,11 @@ import {
   importedImage,
   type MetaverseObject,
   newConnectorSpaceObject,
-  type PendingExport,
 } from "./model.ts";
 import { entryOf, type ProvisioningPlan, planProvisioning } from "./provisioning.ts";
-import {
-  type AttributeInfo,
-  anyMetaverseObjectType,
-  type CompiledFlow,
-  type CompiledRule,
-  type JoinGroup,
-  type MergeType,
-} from "./rules.ts";
+import { anyMetaverseObjectType, type CompiledRule, canLink, type JoinGroup } from "./rules.ts";
 import { type Syntaxes, syntaxesOf } from "./schema.ts";
-import {
-  type Attributes,
-  type AttributeValue,
-  attributesEqual,
-  comparisonKey,
-  dnKey,
-  type Value,
-  valuesOf,
-} from "./values.ts";
-
-/** The bit of userAccountControl that disables an account ([MS-ADTS] 2.2.16). */
-const accountDisable = 0x2n;
+import { type Attributes, type AttributeValue, type Value, valuesOf } from "./values.ts";
 
 /** A way to find an unlinked object of the target connector that is meant, before a new one is made. */
 export interface ReverseJoinLookup {
@@ -69,6 +53,13 @@ export type OutboundDecision =
       readonly kind: "provision";
       readonly rule: string;
       readonly object: ConnectorSpaceObject;
+      readonly lookups: readonly ReverseJoinLookup[];
+    }
+  /** A rule that only joins would link an account that is there already; none is made. */
+  | {
+      readonly kind: "join";
+      readonly rule: string;
+      readonly objectType: string;
       readonly lookups: readonly ReverseJoinLookup[];
     }
   | {
@@ -126,7 +117,8 @@ export function decideOutbound(
       assertOneJoins(inScope, planned.connectorObjectType);
       return provisioned(metaverse, planned, inScope, configuration, context);
     }
-    if (provision === undefined || !hasJoinValue(provision, metaverse)) return { kind: "none" };
+    if (provision === undefined) return joined(metaverse, inScope);
+    if (!hasJoinValue(provision, metaverse)) return { kind: "none" };
     assertOneJoins(inScope, provision.connectorObjectType);
     return provisioned(metaverse, provision, inScope, configuration, context);
   }
@@ -153,13 +145,45 @@ export function decideOutbound(
   if (isUnsent(target) && provisioner !== undefined) {
     const again = provisioned(metaverse, provisioner, inScope, configuration, context);
     if (again.kind !== "provision") return again;
-    const { dn, pendingExport, wantedBits } = again.object;
-    const object = { ...target, dn, pendingExport, wantedBits };
+    const { dn, pendingExport, wantedBits, recallable } = again.object;
+    const object = { ...target, dn, pendingExport, wantedBits, recallable };
     return { kind: "flow", object, held: [], reason: pendingExport?.reason ?? "" };
   }
   assertOneJoins(inScope, target.objectType);
   const flowing = inScope.filter((rule) => rule.connectorObjectType === target.objectType);
-  return updated(target, flowing, configuration, context, plan?.kind === "rename" ? plan : null);
+  const recall = recallOf(target, rules, flowing);
+  const rename = plan?.kind === "rename" ? plan : null;
+  const decision = updated(target, flowing, recall, configuration, context, rename);
+  const letGoBy = lettingGo(target, rules, inScope, configuration);
+  if (letGoBy === null || decision.kind !== "flow") return decision;
+  // What is recalled is sent and confirmed first: nothing is exported to what is not linked.
+  if (decision.object.pendingExport !== null || target.unconfirmed !== null) return decision;
+  return deprovisioned(target, "disconnect", `It left the scope of rule ${letGoBy}.`);
+}
+
+/** The outbound rule that would join the target and no longer takes it, when nothing else links it (R7); null: it stays. */
+function lettingGo(
+  target: ConnectorSpaceObject,
+  rules: readonly CompiledRule[],
+  inScope: readonly CompiledRule[],
+  configuration: SyncConfiguration,
+): string | null {
+  const links = (rule: CompiledRule) => canLink(rule) && rule.connectorObjectType === target.objectType;
+  const linking = rules.find(links);
+  if (target.explicitConnector || linking === undefined || inScope.some(links)) return null;
+  const image = importedImage(target);
+  if (image === null || rulesInScope(target, image, configuration).some(canLink)) return null;
+  return linking.name;
+}
+
+/** What a rule of link type join looks for (R4): its groups in order, the first that finds exactly one links. */
+function joined(metaverse: MetaverseObject, inScope: readonly CompiledRule[]): OutboundDecision {
+  const rule = inScope.find(({ join }) => join.length > 0);
+  if (rule === undefined) return { kind: "none" };
+  const { name, connectorObjectType: objectType } = rule;
+  assertOneJoins(inScope, objectType);
+  const lookups = lookupsOf(rule, metaverse);
+  return lookups.length === 0 ? { kind: "none" } : { kind: "join", rule: name, objectType, lookups };
 }
 
 function provisionsByExtension(configuration: SyncConfiguration): boolean {
@@ -278,6 +302,7 @@ export function disconnected(
     absence: null,
     wantedBits: {},
     exported: false,
+    recallable: {},
   };
 }
 
@@ -331,6 +356,7 @@ function provisioned(
     dn,
     metaverseId: metaverse.id,
     wantedBits,
+    recallable: recallableOf(rules, wanted),
     pendingExport: { change: "add", attributes, reason: `Provisioned by ${by}.` },
   });
   return {
@@ -377,16 +403,21 @@ function reverseJoins(
     .filter(
       ({ metaverseObjectType: type }) => type === metaverse.objectType || type === anyMetaverseObjectType,
     );
-  const lookups = [...inbound, rule].flatMap((one) =>
-    one.join.flatMap((group) => {
-      const conditions = reverseConditions(group, metaverse);
-      return conditions === null ? [] : [{ rule: one.name, conditions }];
-    }),
-  );
   return [
-    ...lookups,
+    ...[...inbound, rule].flatMap((one) => lookupsOf(one, metaverse)),
     { rule: rule.name, conditions: [{ connectorAttribute: "dn", value: dn, caseSensitive: false }] },
   ];
+}
+
+/** A group looks for nothing when a value of it is missing, or there are several. */
+function lookupsOf(
+  { name: rule, join }: Pick<Provisioner, "name" | "join">,
+  metaverse: MetaverseObject,
+): readonly ReverseJoinLookup[] {
+  return join.flatMap((group) => {
+    const conditions = reverseConditions(group, metaverse);
+    return conditions === null ? [] : [{ rule, conditions }];
+  });
 }
 
 function reverseConditions(
@@ -407,190 +438,6 @@ function hasJoinValue(rule: CompiledRule, metaverse: MetaverseObject): boolean {
     conditions.length === 0 ||
     conditions.some(({ metaverseAttribute }) => own(metaverse.attributes, metaverseAttribute) !== undefined)
   );
-}
-
-// ---- flows -----------------------------------------------------------------------------------------------------
-
-interface Wanted {
-  /** Null: the attribute shall have no value. */
-  readonly value: AttributeValue | null;
-  readonly rule: string;
-  readonly ownedBits: bigint | undefined;
-}
-
-/** What the flows into one attribute have offered so far. */
-interface Offered {
-  rule: string;
-  flow: CompiledFlow;
-  readonly values: AttributeValue[];
-  /** No further flow is asked. */
-  settled: boolean;
-}
-
-/** What the rules want, by target attribute; an attribute whose flows are all ignored is not there. */
-function wantedValues(
-  rules: readonly CompiledRule[],
-  context: FlowContext,
-  schema: Syntaxes,
-  moment: "creation" | "update",
-): ReadonlyMap<string, Wanted> {
-  const offered = new Map<string, Offered>();
-  for (const { name: rule, flows } of rules) {
-    for (const flow of moment === "creation" ? initialFirst(flows) : flows) {
-      if (flow.applyOnce && moment === "update") continue;
-      let one = offered.get(flow.target);
-      if (one?.settled) continue;
-      const offer = evaluateFlow(rule, flow, context, attributeInfo(flow.target, schema));
-      if (offer === "ignore") continue;
-      if (one === undefined) {
-        one = { rule, flow, values: [], settled: false };
-        offered.set(flow.target, one);
-      }
-      if (offer === "null") continue;
-      if (offer === "authoritativeNull") {
-        one.settled = true;
-        continue;
-      }
-      if (one.values.length === 0) Object.assign(one, { rule, flow });
-      one.values.push(offer.value);
-      one.settled = flow.mergeType === "update";
-    }
-  }
-  const wanted = new Map<string, Wanted>();
-  for (const [target, { rule, flow, values }] of offered) {
-    const [first = null] = values;
-    const value = values.length > 1 ? union(values, flow.mergeType) : first;
-    wanted.set(target, { value, rule, ownedBits: flow.ownedBits });
-  }
-  return wanted;
-}
-
-/** At creation the initial value of a rule goes before its lasting one. */
-function initialFirst(flows: readonly CompiledFlow[]): readonly CompiledFlow[] {
-  return flows.toSorted((a, b) => Number(b.applyOnce) - Number(a.applyOnce));
-}
-
-const dnInfo = { type: "string", multiValued: false } as const;
-
-function attributeInfo(name: string, schema: Syntaxes): AttributeInfo | undefined {
-  return name === "dn" ? dnInfo : schema.attribute(name);
-}
-
-function union(values: readonly AttributeValue[], mergeType: MergeType): readonly Value[] {
-  const syntax = mergeType === "mergeCaseInsensitive" ? "caseIgnore" : "exact";
-  const distinct = new Map<string, Value>();
-  for (const value of values.flatMap((one) => valuesOf(one))) {
-    const key = comparisonKey(value, syntax);
-    if (!distinct.has(key)) distinct.set(key, value);
-  }
-  return [...distinct.values()];
-}
-
-function updated(
-  target: ConnectorSpaceObject,
-  rules: readonly CompiledRule[],
-  configuration: SyncConfiguration,
-  context: FlowContext,
-  rename: Extract<ProvisioningPlan, { kind: "rename" }> | null,
-): OutboundDecision {
-  const expected = expectedImage(target);
-  if (expected === null) return { kind: "leave", reason: "no import has seen it yet" };
-  const schema = syntaxesOf(configuration.schemas.get(target.connector) ?? [], target.objectType);
-  const keepsDisable = configuration.connectors.get(target.connector)?.keepHandMadeDisable ?? true;
-  const wanted = wantedValues(rules, context, schema, "update");
-
-  const attributes: AttributeChange[] = [];
-  const held: string[] = [];
-  const wantedBits: Record<string, bigint> = { ...target.wantedBits };
-  let newDn: string | undefined;
-  for (const [name, { value, rule, ownedBits }] of wanted) {
-    if (name === "dn") {
-      if (typeof value === "string" && dnKey(value) !== dnKey(expected.dn)) newDn = value;
-      continue;
-    }
-    // What never comes back cannot be compared; it is sent when the object is created.
-    if (schema.writeOnly(name)) continue;
-    let after = value ?? undefined;
-    if (ownedBits !== undefined && typeof value === "bigint") {
-      const bits = ownBits(target, name, value, ownedBits, expected, keepsDisable);
-      after = bits.after;
-      wantedBits[name] = bits.remembered;
-      if (bits.held) held.push(name);
-    }
-    const before = own(expected.attributes, name);
-    if (attributesEqual(before, after, schema.syntax(name))) continue;
-    attributes.push({
-      name,
-      ...(before !== undefined && { before }),
-      ...(after !== undefined && { after }),
-      rule,
-    });
-  }
-
-  if (rename !== null) newDn = dnKey(rename.dn) === dnKey(expected.dn) ? undefined : rename.dn;
-  const reason =
-    rename === null
-      ? reasonOf(attributes, newDn, rules)
-      : `dn by ${rename.extension}${attributes.length === 0 ? "" : `; ${reasonOf(attributes, undefined, rules)}`}.`;
-  const pendingExport: PendingExport | null =
-    attributes.length === 0 && newDn === undefined
-      ? null
-      : { change: "update", ...(newDn !== undefined && { newDn }), attributes, reason };
-  const object: ConnectorSpaceObject = {
-    ...target,
-    pendingExport: isDeepStrictEqual(target.pendingExport, pendingExport)
-      ? target.pendingExport
-      : pendingExport,
-    wantedBits,
-    error: pendingExport === null && target.error?.phase === "export" ? null : target.error,
-  };
-  return { kind: "flow", object, held, reason };
-}
-
-function reasonOf(
-  attributes: readonly AttributeChange[],
-  newDn: string | undefined,
-  rules: readonly CompiledRule[],
-): string {
-  const names = attributes.map((attribute) => attribute.name);
-  if (newDn !== undefined) names.unshift("dn");
-  const by = [...new Set(attributes.map((attribute) => attribute.rule))];
-  if (by.length === 0) by.push(...rules.map((rule) => rule.name));
-  return names.length === 0 ? "As the rules want it." : `${names.join(", ")} by rule ${by.join(", ")}.`;
-}
-
-/**
- * The value of an attribute whose other bits belong to the directory, and whether a hand-made disable is kept in it.
- *
- * A disable is hand-made when the directory shows it, the rules do not want it, and it cannot be ours: what they
- * wanted last (`wantedBits`) was "enabled", and no enabling of ours is on its way. When nothing is remembered (an
- * adopted account) a disabled account stays disabled: whoever disabled it is asked before it opens again.
- */
-function ownBits(
-  target: ConnectorSpaceObject,
-  name: string,
-  wanted: bigint,
-  mask: bigint,
-  expected: Image,
-  keepsDisable: boolean,
-): { readonly after: bigint; readonly held: boolean; readonly remembered: bigint } {
-  const bits = wanted & mask;
-  const now = own(expected.attributes, name);
-  if (typeof now !== "bigint") return { after: wanted, held: false, remembered: bits };
-  const after = (now & ~mask) | bits;
-  const disable = accountDisable & mask;
-  if (!keepsDisable || disable === 0n) return { after, held: false, remembered: bits };
-
-  const imported = own(importedImage(target)?.attributes ?? {}, name);
-  const isDisabled = typeof imported === "bigint" && (imported & now & disable) !== 0n;
-  const pending = target.pendingExport?.attributes.find((attribute) => attribute.name === name)?.after;
-  const enablingOnItsWay = typeof pending === "bigint" && (pending & disable) === 0n;
-  const last = own(target.wantedBits, name);
-  const wantsDisabled = (bits & disable) !== 0n;
-  const notOurs = last === undefined ? !wantsDisabled : (last & disable) === 0n;
-  if (!isDisabled || enablingOnItsWay || !notOurs) return { after, held: false, remembered: bits };
-  // Remembered as enabled even while the rules want it disabled too: the hand-made disable outlasts ours.
-  return { after: after | disable, held: !wantsDisabled, remembered: bits & ~disable };
 }
 
 /** @param image of the target, as it will be shown or is to be made; only flows by an extension ask for it */

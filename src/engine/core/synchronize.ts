@@ -114,6 +114,17 @@ export interface Provisioned {
   readonly lookups: readonly ReverseJoinLookup[];
 }
 
+/**
+ * An account that a rule of link type join is to be linked with, if there is one. The caller looks as for `Provisioned`,
+ * among objects of this type; where it finds none, nothing happens.
+ */
+export interface OutboundJoin {
+  readonly connector: string;
+  readonly objectType: string;
+  readonly rule: string;
+  readonly lookups: readonly ReverseJoinLookup[];
+}
+
 /** Why something was decided, in words; for preview and history. */
 export interface Cause {
   readonly step: "inbound" | "deletion" | "outbound";
@@ -130,6 +141,7 @@ export interface SyncDecision {
   /** Only what changes. The caller commits: intents, metaverse, targets, the object of `syncing` last. */
   readonly objects: readonly ObjectChange[];
   readonly provisioned: readonly Provisioned[];
+  readonly joins: readonly OutboundJoin[];
   readonly inbound: Readonly<Partial<Record<InboundCounter, number>>>;
   readonly outbound: Readonly<Record<string, Readonly<Partial<Record<OutboundCounter, number>>>>>;
   /** Also in `error` of the object's new state. */
@@ -203,6 +215,7 @@ class Synchronization {
   readonly #held: SyncDecision["held"][number][] = [];
   readonly #causes: Cause[] = [];
   readonly #provisioned: Provisioned[] = [];
+  readonly #joins: OutboundJoin[] = [];
   readonly #contributions: Contribution[] = [];
 
   constructor(input: SyncInput) {
@@ -550,6 +563,11 @@ class Synchronization {
     switch (decision.kind) {
       case "none":
         return;
+      case "join": {
+        const { rule, objectType, lookups } = decision;
+        this.#joins.push({ connector, objectType, rule, lookups });
+        return;
+      }
       case "leave":
         this.#because("outbound", about, `Left alone: ${decision.reason}.`);
         return;
@@ -656,6 +674,7 @@ class Synchronization {
       metaverseChanged: !isDeepStrictEqual(metaverse, this.#input.metaverse),
       objects,
       provisioned: this.#provisioned,
+      joins: this.#joins,
       inbound: this.#inbound,
       outbound: this.#outbound,
       errors: [...this.#errors].map(([id, error]) => ({

@@ -23,6 +23,7 @@ import {
   type ObjectError,
 } from "../core/model.ts";
 import {
+  type OutboundJoin,
   type Provisioned,
   type SyncDecision,
   synchronizationError,
@@ -580,8 +581,8 @@ export class SyncJob {
         random: () => this.#parts.random(),
       });
       const adopted: ConnectorSpaceObject[] = [];
-      for (const provisioned of decision.provisioned) {
-        const found = await adopt(provisioned);
+      for (const wanted of [...decision.provisioned, ...decision.joins]) {
+        const found = await adopt(wanted);
         if (found === null || current.some(({ id }) => id === found.object.id)) continue;
         objects.set(`${found.object.connector}/${found.object.id}`, found);
         adopted.push({ ...found.object, linking: before.object.id });
@@ -627,7 +628,9 @@ export class SyncJob {
   async #adoption(): Promise<Adoption> {
     const { connectorSpace } = this.#parts;
     const unlinked = new Map<string, boolean>();
-    return async ({ connector, id, dn, lookups }: Provisioned) => {
+    return async (wanted) => {
+      const { connector, lookups } = wanted;
+      const provisioned = "id" in wanted ? wanted : null;
       let any = unlinked.get(connector);
       if (any === undefined) {
         const {
@@ -640,19 +643,28 @@ export class SyncJob {
       }
       if (!any) return null;
       const free = ({ object }: Stored) =>
-        object.metaverseId === null && object.linking === null && object.disconnector !== "explicit";
-      const same = await connectorSpace.get(connector, id);
-      if (same !== undefined && free(same)) return same;
+        object.metaverseId === null &&
+        object.linking === null &&
+        object.disconnector !== "explicit" &&
+        (provisioned !== null || object.objectType === wanted.objectType);
+      if (provisioned !== null) {
+        const same = await connectorSpace.get(connector, provisioned.id);
+        if (same !== undefined && free(same)) return same;
+      }
       for (const { conditions } of lookups) {
         const [first, ...others] = conditions;
         if (first === undefined) continue;
+        const { connectorAttribute, value } = first;
         const found = (
-          await connectorSpace.findUnlinked(connector, first.connectorAttribute, first.value)
+          connectorAttribute === "dn"
+            ? await connectorSpace.findByDn(connector, String(value))
+            : await connectorSpace.findUnlinked(connector, connectorAttribute, value)
         ).filter((one) => free(one) && [first, ...others].every((condition) => holds(one.object, condition)));
         if (found.length === 1) return found[0]!;
       }
+      if (provisioned === null) return null;
       // The reverse join by DN (SEMANTICS R12).
-      const byDn = (await connectorSpace.findByDn(connector, dn)).filter(free);
+      const byDn = (await connectorSpace.findByDn(connector, provisioned.dn)).filter(free);
       return byDn.length === 1 ? byDn[0]! : null;
     };
   }
@@ -740,7 +752,7 @@ export class SyncJob {
   }
 }
 
-type Adoption = (provisioned: Provisioned) => Promise<Stored | null>;
+type Adoption = (wanted: Provisioned | OutboundJoin) => Promise<Stored | null>;
 
 /** Counters of the synchronised connector by their names; those of targets after them where the names are their own. */
 function flatCounters(decision: SyncDecision, syncing: string): Counters {

@@ -413,6 +413,7 @@ export class ConnectorSpaceStore {
             ([name, bits]) => [name, BigInt(bits)],
           ),
         ),
+        recallable: JSON.parse(optional("recallable") ?? "{}") as ConnectorSpaceObject["recallable"],
         error,
       }),
     };
@@ -531,6 +532,7 @@ function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<ty
       Object.fromEntries(Object.entries(object.wantedBits).map(([name, bits]) => [name, String(bits)])),
     );
   }
+  if (Object.keys(object.recallable).length > 0) properties.recallable = JSON.stringify(object.recallable);
   if (due !== null) properties.due = due;
   return { ...texts, properties };
 }
