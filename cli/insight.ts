@@ -1,7 +1,10 @@
 /** `preview` and the other commands that tell why, over the API. */
 import type { Command } from "commander";
-import type { Api, Page } from "./api.ts";
+import type { Api, Page, Run } from "./api.ts";
 import { describePreview, type Preview } from "./describePreview.ts";
+import { describeRulesDiff, type RulesDiff } from "./describeRulesDiff.ts";
+import { followRun } from "./followRun.ts";
+import { wentWell } from "./print.ts";
 import { readRuleFolder } from "./ruleFolder.ts";
 
 /** What the command line gives its parts. */
@@ -12,7 +15,19 @@ export interface Terminal {
   withPaging(command: Command): Command;
 }
 
-export function addInsight(program: Command, { openApi, show }: Terminal): void {
+interface EffectOptions {
+  readonly connector?: string;
+  readonly change?: string;
+  readonly limit?: string;
+  readonly continuation?: string;
+}
+
+export function addInsight(program: Command, terminal: Terminal): void {
+  addPreview(program, terminal);
+  addRulesDiff(program, terminal);
+}
+
+function addPreview(program: Command, { openApi, show }: Terminal): void {
   program
     .command("preview <connector> <anchor>")
     .description("what synchronising an object would do, and why; nothing is written")
@@ -34,4 +49,38 @@ export function addInsight(program: Command, { openApi, show }: Terminal): void 
         show(preview, (answer) => describePreview(answer, options.all));
       },
     );
+}
+
+/** `rules diff` and `rules effects`, beside what else there is for rules. */
+function addRulesDiff(program: Command, { openApi, show, withPaging }: Terminal): void {
+  const rules = program.commands.find((command) => command.name() === "rules") ?? program.command("rules");
+  const effectsOf = async (api: Api, runId: string, query: EffectOptions) =>
+    show(
+      await api.get<RulesDiff>(`/rules/diff/${encodeURIComponent(runId)}`, { ...query }),
+      describeRulesDiff,
+    );
+  const withEffects = (command: Command) =>
+    withPaging(command)
+      .option("--connector <name>", "only objects of this connector")
+      .option("--change <kind>", "only changes of this kind, such as delete; with --connector");
+
+  withEffects(rules.command("diff"))
+    .description(
+      "what changed rules would do to everybody, compared with the active ones; nothing is written",
+    )
+    .requiredOption("--against <folder>", "the folder that holds the changed rules")
+    .action(async ({ against, ...query }: EffectOptions & { readonly against: string }) => {
+      const api = openApi();
+      const { id } = await api.post<Run>("/rules/diff", { rules: readRuleFolder(against) });
+      const ended = await followRun(api, id, {
+        // Standard output holds the answer and nothing else.
+        out: process.stderr,
+        isTerminal: process.stderr.isTTY === true,
+      });
+      await effectsOf(api, id, query);
+      if (!wentWell(ended.status)) process.exitCode = 1;
+    });
+  withEffects(rules.command("effects <run>"))
+    .description("what an earlier comparison of rules has found")
+    .action((runId: string, query: EffectOptions) => effectsOf(openApi(), runId, query));
 }

@@ -15,7 +15,7 @@ export class ImportError extends Error {}
 export function addRulesImport(program: Command): void {
   program
     .command("rules")
-    .description("rules of other products")
+    .description("rules: take over those of other products, compare changed ones with the active ones")
     .command("import <folderOrFile>")
     .description("take over the rules of an Entra Connect or MIM installation from its export")
     .option("--out <folder>", "where connectors, rules and metaverse.yaml are written", "taken-over")

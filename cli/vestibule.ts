@@ -245,8 +245,8 @@ program
     if (health.status !== "healthy") process.exitCode = 1;
   });
 
-addInsight(program, { openApi, show, showPage, withPaging });
 addRulesImport(program);
+addInsight(program, { openApi, show, showPage, withPaging });
 
 try {
   await program.parseAsync();

@@ -1,6 +1,7 @@
 /** What the calls answer that tell why: preview, and all that an administrator looks into. */
 import { z } from "zod";
-import { previewSchema } from "./requests.ts";
+import { effectKinds } from "../engine/runs/rulesDiff.ts";
+import { previewSchema, rulesDiffSchema } from "./requests.ts";
 import {
   attributeValue,
   connectorSpaceItem,
@@ -161,5 +162,35 @@ named(
     inbound: statistics,
     outbound: z.record(text, z.record(text, count)),
     decisions: z.array(cause),
+  }),
+);
+
+// ---- comparing rules ---------------------------------------------------------------------------------------------
+
+named("RulesDiffRequest", rulesDiffSchema);
+
+named(
+  "RulesDiff",
+  z.object({
+    runId: text,
+    status: text.describe("Of the run; while it is in progress this is what has been found so far."),
+    rulesVersion: text,
+    counts: z
+      .record(text, z.record(z.enum(effectKinds), count))
+      .describe("By connector: how many of its objects the changed rules would change, by kind."),
+    items: z.array(
+      z.object({
+        connector: text,
+        id: text,
+        anchor: text.nullable(),
+        dn: text,
+        newDn: text.optional(),
+        metaverseId: text.nullable(),
+        change: z.enum(effectKinds),
+        reason: text,
+        attributes: z.array(z.object({ name: text, before: value, after: value, rule: text })),
+      }),
+    ),
+    continuation: text.optional(),
   }),
 );

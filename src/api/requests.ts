@@ -59,3 +59,5 @@ export const previewSchema = z.strictObject({
   kind: z.enum(["full", "delta"]).default("full"),
   rules: ruleTextsSchema.optional(),
 });
+
+export const rulesDiffSchema = z.strictObject({ rules: ruleTextsSchema });

@@ -66,7 +66,8 @@ export const runError = named(
   }),
 );
 
-const stepType = z.enum(["fullImport", "deltaImport", "fullSync", "deltaSync", "export"]);
+const profileType = z.enum(["fullImport", "deltaImport", "fullSync", "deltaSync", "export"]);
+const stepType = z.enum([...profileType.options, "rulesDiff", "rulesEffects"]);
 
 const step = named(
   "Step",
@@ -116,7 +117,7 @@ const connector = named(
   z.object({
     name: z.string(),
     kind: z.string(),
-    runProfiles: z.array(z.object({ name: z.string(), type: stepType })),
+    runProfiles: z.array(z.object({ name: z.string(), type: profileType })),
     counts: z.object({
       objects: count,
       connectors: count,

@@ -9,15 +9,18 @@ import { compileRuleTexts } from "./core/readConfiguration.ts";
 import type { Bus, StepMessage } from "./ports/bus.ts";
 import { type Connector, ConnectorError, type ObjectTypeSchema } from "./ports/connector.ts";
 import type { Tables } from "./ports/tables.ts";
+import { effectItem } from "./rulesDiff.ts";
 import { type EngineParts, isoTime } from "./runs/engine.ts";
 import { ExportStep } from "./runs/exportStep.ts";
 import { ImportStep } from "./runs/importStep.ts";
 import type { Clock } from "./runs/lease.ts";
 import { RunProtocol, type StartRequest, type Timings } from "./runs/protocol.ts";
+import { DiffSyncStep, EffectsStep, noLongerStored } from "./runs/rulesDiff.ts";
 import { SyncStep } from "./runs/syncStep.ts";
 import { AuditStore } from "./stores/audit.ts";
 import { ConnectorSpaceStore } from "./stores/connectorSpace.ts";
 import { ConnectorStateStore } from "./stores/connectorState.ts";
+import { DiffStore } from "./stores/diffs.ts";
 import { MetaverseStore } from "./stores/metaverse.ts";
 import { PlanStore } from "./stores/plans.ts";
 import { RulesStore } from "./stores/rules.ts";
@@ -82,6 +85,7 @@ export class Engine {
   readonly plans: PlanStore;
   readonly schedule: ScheduleStore;
   readonly audit: AuditStore;
+  readonly diffs: DiffStore;
   readonly protocol: RunProtocol;
   readonly parts: EngineParts;
   readonly #rules: RulesStore;
@@ -91,6 +95,7 @@ export class Engine {
     { readonly readAt: number; readonly types: Promise<readonly ObjectTypeSchema[]> }
   >();
   readonly #versions = new Map<string, Promise<Configuration>>();
+  readonly #tried = new Map<string, Promise<Configuration>>();
 
   constructor(options: EngineOptions) {
     const { tables, clock, configuration } = options;
@@ -104,6 +109,7 @@ export class Engine {
     this.plans = new PlanStore(tables);
     this.schedule = new ScheduleStore(tables);
     this.audit = new AuditStore(tables);
+    this.diffs = new DiffStore(tables);
     this.#rules = new RulesStore(tables);
     this.parts = {
       clock,
@@ -119,6 +125,14 @@ export class Engine {
     };
     const imports = new ImportStep(this.parts);
     const synchronisation = new SyncStep(this.parts);
+    const diff = {
+      parts: this.parts,
+      diffs: this.diffs,
+      partsOver: (over: Tables) => this.partsOver(over),
+      activeVersion: () => this.configuration.rulesVersion,
+      tried: (version: string) => this.#triedRules(version),
+      toItem: effectItem,
+    };
     this.protocol = new RunProtocol({
       tables,
       runs: this.runs,
@@ -134,6 +148,8 @@ export class Engine {
         fullSync: synchronisation,
         deltaSync: synchronisation,
         export: new ExportStep(this.parts),
+        rulesDiff: new DiffSyncStep(diff),
+        rulesEffects: new EffectsStep(diff),
       },
       startQueued: async (cycle) => {
         if ((await this.schedule.get()).suspended) return;
@@ -194,6 +210,20 @@ export class Engine {
     return withSchemas(await version, await this.#schemasOf(names));
   }
 
+  /** Rules that a comparison tries out. @throws ConnectorError */
+  async #triedRules(version: string): Promise<Configuration> {
+    let tried = this.#tried.get(version);
+    if (tried === undefined) {
+      const texts = await this.diffs.rules(version);
+      if (texts === null) throw noLongerStored(version);
+      tried = this.configurationWith(texts);
+      tried.catch(() => this.#tried.delete(version)); // the caller gets the error, the next one tries again
+      this.#tried.clear(); // one comparison at a time
+      this.#tried.set(version, tried);
+    }
+    return tried;
+  }
+
   async #compile(rulesVersion: string): Promise<Configuration> {
     if (rulesVersion === this.configuration.rulesVersion) return this.configuration;
     const texts = await this.#rules.get(rulesVersion);
@@ -244,7 +274,7 @@ export class Engine {
       steps: [{ connector, profile: found.name, type: found.type }],
       trigger,
       ...(startedBy === undefined ? {} : { startedBy }),
-      rulesVersion: await this.#storedRules(),
+      rulesVersion: await this.storeActiveRules(),
     });
   }
 
@@ -289,12 +319,12 @@ export class Engine {
       steps: cycle.steps,
       trigger,
       ...(startedBy === undefined ? {} : { startedBy }),
-      rulesVersion: await this.#storedRules(),
+      rulesVersion: await this.storeActiveRules(),
     };
   }
 
   /** Stores the rules before a run refers to them, so that every message of it works with that version. */
-  async #storedRules(): Promise<string> {
+  async storeActiveRules(): Promise<string> {
     const { rulesVersion, ruleTexts } = this.configuration;
     await this.#rules.add(rulesVersion, ruleTexts, isoTime(this.options.clock.now()));
     return rulesVersion;

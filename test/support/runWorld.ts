@@ -64,6 +64,8 @@ export class RunWorld {
         fullSync: handler,
         deltaSync: handler,
         export: handler,
+        rulesDiff: handler,
+        rulesEffects: handler,
       },
       startQueued: async (cycle) => {
         this.queued.push(cycle);

@@ -164,7 +164,7 @@ const goesOn = new Set([
 
 export function queueOf(type: StepType): StepQueue {
   if (type === "export") return "export-steps";
-  return type === "fullSync" || type === "deltaSync" ? "sync-steps" : "import-steps";
+  return type === "fullImport" || type === "deltaImport" ? "import-steps" : "sync-steps";
 }
 
 /**

@@ -3,7 +3,15 @@ import type { Counters } from "./fence.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked, decodeText, encodeTexts } from "./texts.ts";
 
-export type StepType = "fullImport" | "deltaImport" | "fullSync" | "deltaSync" | "export";
+export type StepType =
+  | "fullImport"
+  | "deltaImport"
+  | "fullSync"
+  | "deltaSync"
+  | "export"
+  /** A full synchronisation of a comparison of rules: nothing of it becomes real. */
+  | "rulesDiff"
+  | "rulesEffects";
 export type Trigger = "timer" | "http" | "cli" | "start";
 
 /** Somebody's decision that exactly one export plan is to be exported. */

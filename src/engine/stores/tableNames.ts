@@ -13,4 +13,5 @@ export const tableNames = {
   rules: "rules",
   schedule: "schedule",
   audit: "audit",
+  diffs: "diffs",
 } as const;
