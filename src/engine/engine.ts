@@ -290,7 +290,7 @@ export class Engine {
       steps: [{ connector, profile, type: "export" }],
       trigger,
       ...(approval.by === null ? {} : { startedBy: approval.by }),
-      rulesVersion: await this.#storedRules(),
+      rulesVersion: await this.storeActiveRules(),
       approval,
     });
   }

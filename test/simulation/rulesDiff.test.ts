@@ -110,7 +110,7 @@ test("a wider scope: new accounts, and those that are adopted, apart from each o
   const world = await tenGuests(compileRuleTexts(changed(onlyEnabled), recipe));
   const blocked = [guestId(20), guestId(21)];
   for (const number of [20, 21]) world.addGuest(number, { accountEnabled: false });
-  world.accounts.add(`CN=${blocked[0]},${guestOu}`, { userAccountControl: 262656n });
+  world.accounts.add(`CN=${blocked[0]},${guestOu}`, { userAccountControl: 262658n });
   await world.cycle("initial");
   expect(world.accountsOf(blocked[1]!)).toEqual([]);
   const diff = (await found(

@@ -230,10 +230,10 @@ function kindOf(
 ): EffectKind | null {
   const was = pendingOf(before);
   const will = pendingOf(after);
+  const wanted = after === null || will === null ? null : exportKind(after, will);
   const isNewlyLinked = before !== null && before.metaverseId === null && after?.metaverseId != null;
-  if (isNewlyLinked) return isTarget ? "adopt" : "connect";
-  if (will !== null)
-    return was !== null && exportDigest(was) === exportDigest(will) ? null : exportKind(will);
+  if (isNewlyLinked) return wanted === "disable" ? wanted : isTarget ? "adopt" : "connect";
+  if (will !== null) return was !== null && exportDigest(was) === exportDigest(will) ? null : wanted;
   if (before?.metaverseId != null && after !== null && after.metaverseId === null) return "disconnect";
   return was === null ? null : "withdraw";
 }
