@@ -1,7 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AdConnector } from "../../src/engine/connectors/ad/adConnector.ts";
 import type { Image } from "../../src/engine/core/model.ts";
-import { type AttributeValue, reference, valueToJson } from "../../src/engine/core/values.ts";
+import {
+  type AttributeValue,
+  type Reference,
+  reference,
+  valuesOf,
+  valueToJson,
+} from "../../src/engine/core/values.ts";
 import type {
   ExportChange,
   ExportResult,
@@ -57,6 +63,23 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
         objectTypes: [{ name: "user", attributes: [...type!.attributes, ...more] }],
       };
       const made = new AdConnector(definition, adSettings(open.directory, changes));
+      connectors.push(made);
+      return made;
+    }
+
+    function connectGroups(): AdConnector {
+      const attributes = ["adminDescription", "groupType", "member", "sAMAccountName"];
+      const objectTypes = [
+        { name: "user", attributes: ["sAMAccountName"] },
+        { name: "group", attributes },
+      ];
+      const made = new AdConnector(
+        { name: "GROUPS", objectTypes },
+        adSettings(open.directory, {
+          bindDn: open.directory.adminDn,
+          bindPassword: open.directory.adminPassword,
+        }),
+      );
       connectors.push(made);
       return made;
     }
@@ -351,6 +374,87 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
         containers: ["OU=a,DC=fabrikam,DC=example"],
       });
       await expect(elsewhere.ping()).rejects.toMatchObject({ message: expect.stringMatching(/AD_BASE_DN/) });
+    });
+
+    test("what is below a renamed OU comes with its new name, and what was below one that left is out of scope", async () => {
+      const { guestOu, baseDn } = open.directory;
+      const [inner, leaving] = [`OU=Inner,${guestOu}`, `OU=Leaving,${guestOu}`];
+      for (const ou of [inner, leaving]) await administrator.addOu(ou);
+      const stays = await administrator.addUser(`CN=stays,${inner}`, { sAMAccountName: "stays" });
+      const leaves = await administrator.addUser(`CN=leaves,${leaving}`, { sAMAccountName: "leaves" });
+      const { watermark } = (await importAll({ kind: "full" })).complete;
+      await administrator.move(inner, `OU=Renamed,${guestOu}`);
+      await administrator.move(leaving, `OU=Left,${baseDn}`);
+      const { entries } = await importAll({ kind: "delta", watermark });
+      const byAnchor = new Map(entries.map((entry) => [entry.anchor, entry]));
+      expect(byAnchor.size).toBe(2);
+      expect(byAnchor.get(stays)).toMatchObject({
+        image: { dn: expect.stringMatching(/^CN=stays,OU=Renamed,/) },
+      });
+      expect(byAnchor.get(leaves)).toEqual({ kind: "absent", anchor: leaves, absence: "outOfScope" });
+    });
+
+    test("a group comes again when a member is renamed or deleted, which do not mark it", async () => {
+      const { guestOu } = open.directory;
+      const users = `OU=Members,${guestOu}`;
+      await administrator.addOu(users);
+      const names = ["one", "two", "three"].map((name) => `CN=member ${name},${users}`);
+      for (const dn of names)
+        await administrator.addUser(dn, { sAMAccountName: /member (\w+)/.exec(dn)![1]! });
+      const group = `CN=Group,${guestOu}`;
+      await administrator.addGroup(group, names);
+      const groups = connectGroups();
+      const { watermark } = (await importAll({ kind: "full" }, groups)).complete;
+      const membersOf = ({ entries }: { entries: readonly ImportEntry[] }) => {
+        const last = entries.findLast((one) => one.kind === "object" && one.image.dn === group);
+        return last?.kind === "object"
+          ? valuesOf(last.image.attributes.member).map((one) => (one as Reference).dn)
+          : undefined;
+      };
+      await administrator.move(names[0]!, `CN=member renamed,${users}`);
+      const renamed = await importAll({ kind: "delta", watermark }, groups);
+      expect(membersOf(renamed)?.sort()).toEqual([`CN=member renamed,${users}`, names[1], names[2]].sort());
+      await administrator.delete(names[1]!);
+      const deleted = await importAll({ kind: "delta", watermark: renamed.complete.watermark }, groups);
+      expect(membersOf(deleted)?.sort()).toEqual([`CN=member renamed,${users}`, names[2]].sort());
+    });
+
+    test("members are added and removed one by one: what others did meanwhile stays", async () => {
+      const { guestOu } = open.directory;
+      const users = `OU=Crowd,${guestOu}`;
+      await administrator.addOu(users);
+      const [one, two, three] = ["one", "two", "three"].map((name) => `CN=crowd ${name},${users}`) as [
+        string,
+        string,
+        string,
+      ];
+      for (const dn of [one, two, three])
+        await administrator.addUser(dn, { sAMAccountName: `c-${/crowd (\w+)/.exec(dn)![1]}` });
+      const groups = connectGroups();
+      const dn = `CN=Crowd,${guestOu}`;
+      const attributes: Readonly<Record<string, AttributeValue>> = {
+        adminDescription: "Group_crowd",
+        sAMAccountName: "crowd",
+        groupType: -2_147_483_646n,
+        member: [reference(one)],
+      };
+      const change = {
+        ...newAccount(),
+        objectType: "group",
+        dn,
+        attributes: Object.entries(attributes).map(([name, after]) => ({ name, after, rule: "test" })),
+      };
+      const [made] = await groups.exportBatch([change], context);
+      if (made?.kind !== "exported") throw new Error(JSON.stringify(made));
+      await administrator.replace(dn, "member", one, three);
+      const swap = {
+        ...update(made.anchor, dn, "member", [reference(one)], [reference(two)]),
+        objectType: "group",
+      };
+      for (let times = 0; times < 2; times++) {
+        expect(await groups.exportBatch([swap], context)).toMatchObject([{ kind: "exported" }]);
+        expect((await administrator.read(dn))?.member?.sort()).toEqual([three, two].sort());
+      }
     });
 
     test("a domain controller that went and came back is used again", async ({ skip }) => {

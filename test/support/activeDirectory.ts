@@ -98,6 +98,11 @@ export class Administrator {
     await this.#client.add(dn, { objectClass: "organizationalUnit" });
   }
 
+  /** A global security group. */
+  async addGroup(dn: string, members: readonly string[]): Promise<void> {
+    await this.#client.add(dn, { objectClass: "group", groupType: "-2147483646", member: [...members] });
+  }
+
   async anchorOf(dn: string): Promise<string> {
     const { searchEntries } = await this.#client.search(dn, {
       scope: "base",

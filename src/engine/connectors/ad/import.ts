@@ -1,6 +1,16 @@
 import { z } from "zod";
 import { ConnectorError, type Cursor, type ImportEntry, type ImportPage } from "../../ports/connector.ts";
-import { type AdClient, all, atLeast, atMost, domainScope, type Filter, showDeleted } from "./adClient.ts";
+import {
+  type AdClient,
+  all,
+  any,
+  atLeast,
+  atMost,
+  domainScope,
+  type Filter,
+  present,
+  showDeleted,
+} from "./adClient.ts";
 import type { DomainController } from "./domainController.ts";
 import {
   anchorOf,
@@ -14,6 +24,8 @@ import {
 import { LdapError, readFailure } from "./ldapErrors.ts";
 import type { LdapEntry } from "./ldapMessages.ts";
 import { type AdSchema, firstText } from "./schema.ts";
+import { changedContainers, referenceAttributes, referencesMayBeLost, referrersOf } from "./unmarked.ts";
+import { byGuid } from "./values.ts";
 
 /**
  * An import walks windows of update sequence numbers (USNs), because paging cookies die with their connection:
@@ -45,7 +57,16 @@ const positionSchema = z.object({
   kind: z.enum(["full", "delta"]),
   /** The watermark that this import leaves; also the upper end of its windows. */
   watermark: watermarkSchema,
-  /** Index into the OUs; always 0 for a delta import. */
+  /**
+   * `marked`: the windows of the drawing. A delta import then reads what the directory does not mark as changed
+   * (`unmarked.ts`), in windows of uSNCreated: all below `subtrees`, and those that have references.
+   */
+  phase: z.enum(["marked", "subtrees", "referrers"]),
+  /** Anchors of containers. */
+  subtrees: z.array(z.string()),
+  /** Where a delta import began. */
+  since: usn,
+  /** Index into what the phase lists: the OUs, the domain, the subtrees. */
   container: z.number().int().min(0),
   low: usn,
   width: usn,
@@ -89,7 +110,8 @@ export function startPosition(
     usn: dc.highestUsn,
     takenAt: new Date().toISOString(),
   };
-  return { kind, watermark, container: 0, low, width: firstWidth, deletionsUnseen };
+  const begin = { phase: "marked", since: low, container: 0, low, width: firstWidth } as const;
+  return { kind, watermark, ...begin, subtrees: [], deletionsUnseen };
 }
 
 /** Deleted objects are kept for 60 days at least, unless somebody lowered that. [MS-ADTS] 6.1.1.2.4.1.1 */
@@ -123,24 +145,57 @@ export interface ImportScope {
 
 /** Pages from `start` to the end. @throws ConnectorError */
 export async function* importFrom(scope: ImportScope, start: ImportPosition): AsyncGenerator<ImportPage> {
+  // One page is held back: only when no other follows is it known to be the last.
+  let held: ImportPage | null = null;
+  for await (const page of allPages(scope, start)) {
+    if (held !== null) yield held;
+    held = page;
+  }
+  yield { entries: held?.entries ?? [], resumeAt: null, complete: completion(start) };
+}
+
+async function* allPages(scope: ImportScope, start: ImportPosition): AsyncGenerator<ImportPage> {
+  const { kind, phase, since, watermark, deletionsUnseen } = start;
+  if (phase === "marked") yield* windows(scope, start, kind === "full" ? scope.containers : [scope.baseDn]);
+  if (kind === "full" || since > watermark.usn) return;
+
+  const stretch = { low: since, high: watermark.usn, deletionsUnseen };
+  const beginning = { ...start, subtrees: [], container: 0, low: 0n, width: firstWidth };
+  if (phase !== "referrers") {
+    const from: ImportPosition =
+      phase === "subtrees"
+        ? start
+        : { ...beginning, phase: "subtrees", subtrees: await changedContainers(scope, stretch) };
+    yield* windows(scope, from, from.subtrees.map(byGuid));
+    if (!(await referencesMayBeLost(scope, stretch))) return;
+  }
+  yield* windows(
+    scope,
+    phase === "referrers" ? start : { ...beginning, phase: "referrers" },
+    scope.containers,
+  );
+}
+
+async function* windows(
+  scope: ImportScope,
+  start: ImportPosition,
+  bases: readonly string[],
+): AsyncGenerator<ImportPage> {
   const high = start.watermark.usn;
-  const bases = start.kind === "full" ? scope.containers : [scope.baseDn];
   let { container, low, width } = start;
   for (; container < bases.length; container++, low = 0n, width = firstWidth) {
     do {
       const end = low + width - 1n < high ? low + width - 1n : high;
-      const lastWindow = end >= high && container === bases.length - 1;
       let count = 0;
-      for await (const page of readWindow(scope, start.kind, bases[container]!, low, end)) {
+      for await (const page of readWindow(scope, start, bases[container]!, low, end)) {
         count += page.entries.length;
         const entries = page.entries.flatMap((entry) => toEntries(scope, start.kind, entry) ?? []);
-        if (page.last && lastWindow) {
-          yield { entries, resumeAt: null, complete: completion(start) };
-          return;
+        if (start.kind === "delta" && start.phase !== "referrers") {
+          entries.push(...(await referrers(scope, page.entries)));
         }
         const next = page.last
           ? { low: end + 1n, width: nextWidth(width, count) }
-          : { low, width: narrower(start.kind, width, low, page.entries) };
+          : { low, width: narrower(usnAttribute(start), width, low, page.entries) };
         if (entries.length > 0) yield { entries, resumeAt: toJson({ ...start, container, ...next }) };
       }
       low = end + 1n;
@@ -149,27 +204,39 @@ export async function* importFrom(scope: ImportScope, start: ImportPosition): As
   }
 }
 
+/** Those that refer to objects that may have been renamed. Deleted ones have no referrers any more. */
+async function referrers(scope: ImportScope, changed: readonly LdapEntry[]): Promise<ImportEntry[]> {
+  const dns = changed.filter((entry) => !isTombstone(entry)).map(({ dn }) => dn);
+  const entries: ImportEntry[] = [];
+  for await (const page of referrersOf(scope, dns)) {
+    entries.push(...page.flatMap((entry) => toEntries(scope, "delta", entry) ?? []));
+  }
+  return entries;
+}
+
 function completion(start: ImportPosition): NonNullable<ImportPage["complete"]> {
   const watermark = toJson(start.watermark);
   return start.deletionsUnseen ? { watermark, deletionsUnseen: true } : { watermark };
 }
 
-const usnAttribute = (kind: "full" | "delta") => (kind === "full" ? "uSNCreated" : "uSNChanged");
+const isMarked = ({ kind, phase }: ImportPosition) => kind === "delta" && phase === "marked";
+const usnAttribute = (position: ImportPosition) => (isMarked(position) ? "uSNChanged" : "uSNCreated");
 
 async function* readWindow(
   scope: ImportScope,
-  kind: "full" | "delta",
+  position: ImportPosition,
   base: string,
   low: bigint,
   end: bigint,
 ): AsyncGenerator<{ readonly entries: readonly LdapEntry[]; readonly last: boolean }> {
-  const attribute = usnAttribute(kind);
-  const window: Filter = all(atLeast(attribute, low), atMost(attribute, end));
+  const attribute = usnAttribute(position);
+  const window: Filter[] = [atLeast(attribute, low), atMost(attribute, end)];
+  if (position.phase === "referrers") window.push(any(...referenceAttributes(scope.schema).map(present)));
   try {
     yield* scope.client.search(base, {
-      filter: typesFilter(scope.schema, window),
+      filter: typesFilter(scope.schema, all(...window)),
       attributes: [...readAttributes(scope.schema), attribute],
-      controls: kind === "full" ? [domainScope] : [domainScope, showDeleted],
+      controls: isMarked(position) ? [domainScope, showDeleted] : [domainScope],
       pageSize: scope.pageSize,
     });
   } catch (error) {
@@ -194,9 +261,9 @@ function nextWidth(width: bigint, count: number): bigint {
 }
 
 /** The width for whoever has to begin this window again: half, or up to the middle of what was just seen. */
-function narrower(kind: "full" | "delta", width: bigint, low: bigint, entries: readonly LdapEntry[]): bigint {
+function narrower(attribute: string, width: bigint, low: bigint, entries: readonly LdapEntry[]): bigint {
   const numbers = entries
-    .map((entry) => firstText(entry, usnAttribute(kind)))
+    .map((entry) => firstText(entry, attribute))
     .filter((text) => text !== undefined)
     .map(BigInt)
     .sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
