@@ -6,6 +6,8 @@
  *   POST   /admin/guests                    {count} and/or properties -> 201 {users}
  *   POST   /admin/users/{id}/block  /unblock  /accept  /restore  /purge
  *   DELETE /admin/users/{id}                soft delete
+ *   GET    /admin/groups                    POST {displayName, members: [ids]} -> 201 {id}
+ *   POST   /admin/groups/{id}/members       {id} of a user or a group; DELETE the same
  *   POST   /admin/tokens/expire             {answer: "reset" | "expired"}
  *   GET    /admin/stats
  *   POST   /admin/faults                    a list of faults; DELETE takes back those still waiting
@@ -55,7 +57,7 @@ export function adminApi(options: AdminOptions): (request: AdminRequest) => Admi
     const id = encodedId === undefined ? undefined : decodeURIComponent(encodedId);
 
     switch (
-      `${method} ${[resource, id && (resource === "users" ? "{id}" : id), action].filter(Boolean).join("/")}`
+      `${method} ${[resource, id && (resource === "users" || resource === "groups" ? "{id}" : id), action].filter(Boolean).join("/")}`
     ) {
       case "GET users":
         return { status: 200, body: listed(query) };
@@ -83,6 +85,26 @@ export function adminApi(options: AdminOptions): (request: AdminRequest) => Admi
       case "POST users/{id}/purge":
         store.purge(id!, now);
         return { status: 204 };
+      case "GET groups": {
+        const groups = store.groups.all().map((group) => ({
+          ...group,
+          members: store.groups.members(group.id, false).map((member) => member.id),
+        }));
+        return { status: 200, body: { groups } };
+      }
+      case "POST groups": {
+        const { displayName = "Guests", members = [] } = object(body);
+        return {
+          status: 201,
+          body: { id: store.addGroup(String(displayName), members as string[], now) },
+        };
+      }
+      case "POST groups/{id}/members":
+      case "DELETE groups/{id}/members": {
+        const type = method === "POST" ? "addMember" : "removeMember";
+        store.changeMember(type, id!, String(object(body).id), now);
+        return { status: 204 };
+      }
       case "POST tokens/expire": {
         const { answer = "reset" } = object(body ?? {});
         if (answer !== "reset" && answer !== "expired") {

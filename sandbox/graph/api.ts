@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { DeltaManners } from "./delta.ts";
 import { answerDelta } from "./delta.ts";
+import type { Member } from "./groups.ts";
 import type { Filter, QueryOptions } from "./odata.ts";
 import {
   badRequest,
@@ -93,6 +94,21 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
     if (first === "invitations" && second === undefined) {
       return only("POST", "/invitations", () => invite(request));
     }
+    if (first === "groups" && second !== undefined && more.length === 0) {
+      if (third === undefined) return only("GET", "/groups/{id}", () => group(request, second));
+      if (third === "members" || third === "transitivemembers") {
+        const transitive = third === "transitivemembers";
+        const endpoint = `/groups/{id}/${transitive ? "transitiveMembers" : "members"}`;
+        return only("GET", endpoint, () => membersOf(request, second, transitive));
+      }
+    }
+    if (first === "users" && second !== undefined && more.length === 0) {
+      if (third === "memberof" || third === "transitivememberof") {
+        const transitive = third === "transitivememberof";
+        const endpoint = `/users/{id}/${transitive ? "transitiveMemberOf" : "memberOf"}`;
+        return only("GET", endpoint, () => groupsOf(request, decodeSegment(segments[1]!), transitive));
+      }
+    }
     if (first === "directory" && second === "deleteditems" && third !== undefined) {
       if (more.length === 0 && third === "microsoft.graph.user") {
         return only("GET", "/directory/deletedItems/microsoft.graph.user", () => list(request, "deleted"));
@@ -160,6 +176,46 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
       "@odata.context": `${request.origin}/v1.0/$metadata#directoryObjects/$entity`,
       "@odata.type": "#microsoft.graph.user",
       ...shown(user.properties, select ?? ["deletedDateTime", ...defaultProperties]),
+    });
+  }
+
+  function group(request: GraphRequest, id: string): GraphAnswer {
+    const found = store.groups.find(id);
+    if (found === undefined) throw resourceNotFound(id);
+    return ok({ "@odata.context": `${request.origin}/v1.0/$metadata#groups/$entity`, ...found });
+  }
+
+  /** https://learn.microsoft.com/graph/api/group-list-transitivemembers; deleted users belong to no group. */
+  function membersOf(request: GraphRequest, id: string, transitive: boolean): GraphAnswer {
+    const found = store.groups.find(id);
+    if (found === undefined) throw resourceNotFound(id);
+    const living = store.groups
+      .members(found.id, transitive)
+      .filter((member) => member.kind === "group" || store.find(member.id)?.state === "active");
+    return directoryObjects(request, living);
+  }
+
+  function groupsOf(request: GraphRequest, key: string, transitive: boolean): GraphAnswer {
+    const user = store.find(key);
+    if (user?.state !== "active") throw resourceNotFound(key);
+    const groups = store.groups.groupsOf(user.id, transitive);
+    return directoryObjects(
+      request,
+      groups.map(({ id }) => ({ id, kind: "group" }) as const),
+    );
+  }
+
+  /** One page of ids with their types; their order stays, so a page token is a position. */
+  function directoryObjects(request: GraphRequest, all: readonly Member[]): GraphAnswer {
+    const options = parseOptions(request.query);
+    const start = position(options);
+    const end = start + pageSize(options, undefined);
+    return ok({
+      "@odata.context": `${request.origin}/v1.0/$metadata#directoryObjects`,
+      ...(end < all.length
+        ? { "@odata.nextLink": nextLink(request, tokens.seal({ kind: "list", next: end })) }
+        : {}),
+      value: all.slice(start, end).map(({ id, kind }) => ({ "@odata.type": `#microsoft.graph.${kind}`, id })),
     });
   }
 

@@ -6,13 +6,17 @@
  * of events is all that must be kept. Users nobody touched are derived again each time they are asked for.
  */
 
+import type { GroupEvent } from "./groups.ts";
+import { Groups, isGroupEvent } from "./groups.ts";
 import type { Json, UserProperties } from "./properties.ts";
 import { fitsType, propertyTypes } from "./properties.ts";
 import type { SeededTenant } from "./tenant.ts";
 import { guestUser, isoSeconds, tenantDomain } from "./tenant.ts";
 
 /** What happened, with the instant in milliseconds since 1970. */
-export type TenantEvent = { readonly at: number } & (
+export type TenantEvent = UserEvent | GroupEvent;
+
+type UserEvent = { readonly at: number } & (
   | { readonly type: "add"; readonly properties: UserProperties }
   | { readonly type: "change"; readonly id: string; readonly properties: UserProperties }
   | { readonly type: "delete" | "restore" | "purge"; readonly id: string }
@@ -66,6 +70,8 @@ interface LogEntry {
 
 export class TenantStore {
   readonly seeded: SeededTenant;
+  /** Change them through the store alone, so that the change is recorded. */
+  readonly groups = new Groups();
   private readonly record: (events: readonly TenantEvent[]) => void;
   private readonly ids: string[] = [];
   private readonly ordinals = new Map<string, number>();
@@ -268,6 +274,31 @@ export class TenantStore {
     this.commit([{ type: "purge", at, id: user.id }]);
   }
 
+  addGroup(displayName: string, members: readonly string[], at: number): string {
+    const id = this.groups.nextId();
+    for (const member of members) this.requireMember(member);
+    this.commit([
+      { type: "addGroup", at, id, displayName },
+      ...members.map((member) => ({ type: "addMember", at, group: id, member }) as const),
+    ]);
+    return id;
+  }
+
+  /** @throws TenantError "not-found" for a group or a member that is not there */
+  changeMember(type: "addMember" | "removeMember", group: string, member: string, at: number): void {
+    const found = this.groups.find(group);
+    if (found === undefined) throw notFound(group);
+    const id = this.requireMember(member);
+    if (this.groups.hasMember(found.id, id) === (type === "addMember")) return;
+    this.commit([{ type, at, group: found.id, member: id }]);
+  }
+
+  private requireMember(member: string): string {
+    const id = this.groups.find(member)?.id ?? this.find(member)?.id;
+    if (id === undefined) throw notFound(member);
+    return id;
+  }
+
   expireTokens(answer: ExpiredTokenAnswer, at: number): void {
     this.commit([{ type: "expireTokens", at, answer }]);
   }
@@ -286,6 +317,10 @@ export class TenantStore {
   private apply(event: TenantEvent): void {
     if (event.type === "expireTokens") {
       this.answers.push(event.answer);
+      return;
+    }
+    if (isGroupEvent(event)) {
+      this.groups.apply(event);
       return;
     }
     if (event.type === "add") {
@@ -338,7 +373,7 @@ export class TenantStore {
   private put(
     ordinal: number,
     user: ChangedUser,
-    event: Exclude<TenantEvent, { type: "expireTokens" }>,
+    event: Exclude<UserEvent, { type: "expireTokens" }>,
     names: readonly string[],
   ): void {
     const before = this.changed.get(ordinal)?.properties.userPrincipalName;

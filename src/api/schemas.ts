@@ -215,7 +215,11 @@ named(
         .nullable(),
     }),
     absence: z
-      .object({ kind: z.enum(["softDeleted", "deleted", "outOfScope", "notAllowed"]), since: time })
+      .object({
+        kind: z.enum(["softDeleted", "deleted", "outOfScope", "notAllowed"]),
+        since: time,
+        byRules: z.literal(true).optional(),
+      })
       .nullable(),
     error: z
       .object({

@@ -209,4 +209,24 @@ describe("the order of a plan", () => {
       ).map(({ id }) => id),
     ).toEqual(["c", "b", "a"]);
   });
+
+  test("gives names up before others want them; only what needs nothing of another has the same rank", () => {
+    const object = (id: string, what: PendingExport) => account(id, { pendingExport: what });
+    const items = orderOf(
+      object("1-deleted", pending("delete")),
+      add("2-refers", "3-manager"),
+      add("3-manager"),
+      object("4-takes", pending("update", [change("userPrincipalName", undefined, "a@b")])),
+      object("5-gives", pending("update", [change("userPrincipalName", "a@b")])),
+      object("6-renamed", pending("update", [change("userPrincipalName", "b@b", "c@b")])),
+    );
+    expect(items.map(({ id, rank }) => `${rank} ${id}`)).toEqual([
+      "0 5-gives",
+      "0 6-renamed",
+      "1 3-manager",
+      "2 2-refers",
+      "3 4-takes",
+      "4 1-deleted",
+    ]);
+  });
 });

@@ -204,6 +204,7 @@ describe("cursor", () => {
     phase: "users",
     next: "https://graph.example/v1.0/users?$skiptoken=abc",
     watermark: "https://graph.example/v1.0/users/delta?$deltatoken=def",
+    members: null,
     guard: { kept: "x", pages: 3 },
   } as const;
 
@@ -402,9 +403,11 @@ describe("settings", () => {
     expect(graphSettingsSchema.parse({})).toEqual({
       baseUrl: "https://graph.microsoft.com",
       filter: "userType eq 'Guest'",
+      groups: [],
       invitationMessage: false,
       pageSize: 999,
       stampAttribute: "employeeId",
+      transitiveMembers: true,
       writable: false,
     });
     expect(graphSettingsSchema.parse({ baseUrl: "https://graph.microsoft.us/" }).baseUrl).toBe(

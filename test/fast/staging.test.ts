@@ -130,15 +130,26 @@ describe("what an import no longer shows", () => {
       object: { absence: null, pendingImport: { change: "update", image: image() } },
     });
   });
+  test("whoever was only out of scope and is deleted then is deleted, since the first absence", () => {
+    const since = "2026-01-01T00:00:00.000Z";
+    for (const kind of ["outOfScope", "notAllowed"] as const) {
+      const away = object({ absence: { kind, since } });
+      expect(decideStaging(away, gone, retaining)).toMatchObject({
+        counter: "stageUpdate",
+        object: { absence: { kind: "softDeleted", since }, pendingImport: { change: "update" } },
+      });
+      expect(decideStaging(away, { ...gone, absence: "outOfScope" }, retaining).kind).toBe("unchanged");
+    }
+  });
   test("the grace that a change of the rules has begun goes on when the source lets go too", () => {
     const since = "2026-01-01T00:00:00.000Z";
-    const letGo = object({ absence: { kind: "notAllowed", since } });
+    const letGo = object({ absence: { kind: "outOfScope", since, byRules: true } });
     expect(decideStaging(letGo, gone, retaining)).toMatchObject({
       object: { absence: { kind: "softDeleted", since } },
     });
     // Whether the rules take it back is for the synchronisation.
     expect(decideStaging(letGo, there(image({ mail: "c@d" })), retaining)).toMatchObject({
-      object: { absence: { kind: "notAllowed", since } },
+      object: { absence: { kind: "outOfScope", since, byRules: true } },
     });
   });
   test("an unconnected object of such a connector is deleted as ever", () => {

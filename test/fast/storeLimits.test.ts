@@ -12,7 +12,7 @@ import { decodeText, encodeTexts } from "../../src/engine/stores/texts.ts";
 test("a plan of any length is frozen whole", async () => {
   const plans = new PlanStore(new MemoryTables());
   const items = Array.from({ length: 20_001 }, (_, index): PlanItem => {
-    return { id: String(index).padStart(32, "0"), kind: "disable", digest: "d".repeat(22) };
+    return { id: String(index).padStart(32, "0"), kind: "disable", rank: 0, digest: "d".repeat(22) };
   });
   const head = {
     runId: "8232774399999-000001",

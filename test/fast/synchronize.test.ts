@@ -440,13 +440,16 @@ describe("one decision", () => {
       due: "2026-01-03T00:00:00.000Z",
     });
     const absent = stateAfter(decision, "01")!;
-    expect(absent.absence).toEqual({ kind: "notAllowed", since: "2026-01-02T00:00:00.000Z" });
+    expect(absent.absence).toEqual({ kind: "outOfScope", since: "2026-01-02T00:00:00.000Z", byRules: true });
     expect(
       stateAfter(decide(configurationOf([inbound()], { retainMs: 86_400_000 }), [absent], present), "01"),
     ).toMatchObject({
       absence: null,
     });
-    const over = { ...absent, absence: { kind: "notAllowed", since: "2026-01-01T00:00:00.000Z" } } as const;
+    const over = {
+      ...absent,
+      absence: { kind: "outOfScope", since: "2026-01-01T00:00:00.000Z", byRules: true },
+    } as const;
     const gone = decide(narrow, [over], present);
     expect(gone.metaverse).toBeNull();
     expect(stateAfter(gone, "01")).toMatchObject({ metaverseId: null, disconnector: "filtered" });

@@ -161,6 +161,8 @@ export interface WorldOptions {
   readonly timings?: Partial<Timings>;
   readonly connector?: ConnectorOptions;
   readonly tables?: CountedTables;
+  /** Opens the connectors in place of those over the directories in memory. */
+  open?(name: string): Connector;
 }
 
 export class EngineWorld {
@@ -249,7 +251,8 @@ export class EngineWorld {
       random: () => 0.5,
       randomHex: (digits) => (++this.#ids).toString(16).padStart(digits, "0").slice(-digits),
       configuration: this.options.configuration ?? recipe,
-      openConnector: ({ name }) => open(name === "AADMA" ? this.guests : this.accounts),
+      openConnector: ({ name }) =>
+        this.options.open?.(name) ?? open(name === "AADMA" ? this.guests : this.accounts),
       stagingMode: () => this.stagingMode,
       timings: { ...defaultTimings, ...this.options.timings },
       log: () => undefined,

@@ -1,6 +1,9 @@
 import type { Attributes, AttributeValue } from "./values.ts";
 
-/** Why a connected object is no longer offered by its source, or no longer wanted (DESIGN: absence is a state). */
+/**
+ * Why a connected object is no longer offered by its source, or no longer wanted (DESIGN: absence is a state):
+ * deleted there, once for good or not; of another kind than what is wanted; or of no group that is allowed in.
+ */
 export type Absence = "softDeleted" | "deleted" | "outOfScope" | "notAllowed";
 
 /** One whole object as a connector sees it. */
@@ -96,8 +99,11 @@ export interface ConnectorSpaceObject {
   readonly disconnector: "normal" | "explicit" | "filtered";
   /** Joined by hand: immune to scope. */
   readonly explicitConnector: boolean;
-  /** Set while the source no longer offers the object but its retention is not over. `since` is ISO 8601. */
-  readonly absence: { readonly kind: Absence; readonly since: string } | null;
+  /**
+   * Set while the source no longer offers the object but its retention is not over. `since` is ISO 8601.
+   * `byRules`: the source offers it still, but a synchronisation found that changed rules have let go of it.
+   */
+  readonly absence: { readonly kind: Absence; readonly since: string; readonly byRules?: true } | null;
   /** The bits that the rules last wanted in attributes with owned bits; tells a hand-made change from our own. */
   readonly wantedBits: Readonly<Record<string, bigint>>;
   /** Whether an export of ours has reached it since it was linked; the first one into a joined object adopts it. */

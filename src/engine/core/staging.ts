@@ -105,7 +105,7 @@ function stageImage(
   const last = importedImage(object);
   const unproven = object.unconfirmed === null ? [] : notReimported(object, image, options);
   const error = unproven.length === 0 ? null : notReimportedError(object, unproven, options.now);
-  const returned = object.absence !== null && object.absence.kind !== "notAllowed";
+  const returned = object.absence !== null && object.absence.byRules !== true;
   // What was exported and is not there must be looked at again, even when nothing else has changed.
   const unchanged =
     last !== null && imagesEqual(last, image) && !returned && error === null && object.anchor === anchor;
@@ -152,7 +152,9 @@ function stageAbsence(object: ConnectorSpaceObject, kind: Absence, options: Stag
   const image = importedImage(object);
   if (linked && options.retainMs !== null && image !== null && !deletionConfirmed) {
     // Written once: the grace period counts from the first absence, whatever becomes of the object at the source.
-    if (object.absence !== null && object.absence.kind !== "notAllowed")
+    // Only that it is deleted there is news, for its names are free then.
+    const known = object.absence !== null && object.absence.byRules !== true ? object.absence.kind : null;
+    if (known !== null && (isDeletion(known) || !isDeletion(kind)))
       return { kind: "unchanged", counter: "stageNoChange" };
     return {
       kind: "write",
@@ -175,6 +177,11 @@ function stageAbsence(object: ConnectorSpaceObject, kind: Absence, options: Stag
     error: null,
     object: { ...object, pendingImport: { change: "delete", image: null }, unconfirmed: null },
   };
+}
+
+/** Whether an absence of that kind leaves nobody at the source who holds the object's names. */
+export function isDeletion(kind: Absence): boolean {
+  return kind === "softDeleted" || kind === "deleted";
 }
 
 /** The attributes (or `dn`) whose exported value the import does not show. */

@@ -268,7 +268,7 @@ class Synchronization {
       return { kind: "deleted", reason: "It is gone in the connected directory." };
     if (absence !== null && dueOf(absence.since, retainMs) <= dateTimeToMs(this.#input.now)) {
       // The source still offers what only the rules have let go of; they may take it back.
-      if (absence.kind === "notAllowed")
+      if (absence.byRules === true)
         return this.#isTakenBack(object) ? this.#staying(object) : { kind: "filtered" };
       return { kind: "deleted", reason: `It has been absent since ${absence.since}; its grace is over.` };
     }
@@ -289,7 +289,7 @@ class Synchronization {
   }
 
   #scopeFate(object: ConnectorSpaceObject, image: Image, retainMs: number | null): Fate {
-    const absent = object.absence !== null && object.absence.kind !== "notAllowed";
+    const absent = object.absence !== null && object.absence.byRules !== true;
     // An object that is absent shows the last values that were in scope; only a change of the rules can put it out.
     if (isInScope(object.connector, image, this.#configuration)) return { kind: "stays", image };
     if (object.metaverseId === null) return { kind: "filtered" };
@@ -348,13 +348,13 @@ class Synchronization {
     };
   }
 
-  /** `notAllowed` is set and taken back here: the rules let go of an object that the source still offers. */
+  /** `byRules` is set and taken back here: the rules let go of an object that the source still offers. */
   #absenceOf(object: ConnectorSpaceObject, image: Image): ConnectorSpaceObject["absence"] {
     const { absence } = object;
-    if (absence !== null && absence.kind !== "notAllowed") return absence;
+    if (absence !== null && absence.byRules !== true) return absence;
     const retains = (this.#configuration.connectors.get(object.connector)?.retainMs ?? null) !== null;
     if (object.explicitConnector || isInScope(object.connector, image, this.#configuration)) return null;
-    return retains ? (absence ?? { kind: "notAllowed", since: this.#now }) : null;
+    return retains ? (absence ?? { kind: "outOfScope", since: this.#now, byRules: true }) : null;
   }
 
   /** Two objects of one connector: one that was only provisioned yields; otherwise neither may flow. */

@@ -62,8 +62,10 @@ export class ExportStep implements StepHandler {
 
     const connector = await this.#parts.connector(name);
     const items = await plans.items(name, slice.run.id);
-    const left = items.slice(cursor.done);
-    for (const chunk of chunked(left, () => 1, connector.capabilities.exportBatchMax)) {
+    // A batch may be sent side by side, so it holds no two ranks.
+    const ranks = [...Map.groupBy(items.slice(cursor.done), ({ rank }) => rank).values()];
+    const { exportBatchMax } = connector.capabilities;
+    for (const chunk of ranks.flatMap((rank) => chunked(rank, () => 1, exportBatchMax))) {
       if (this.#parts.stagingMode()) {
         await this.#close(slice);
         return {

@@ -3,7 +3,7 @@ import type { Configuration, ConnectorConfiguration } from "../core/configuratio
 import { imageDigest, importedId, shardOf } from "../core/identity.ts";
 import { inboundScope } from "../core/inbound.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
-import { decideStaging, type StagingOptions } from "../core/staging.ts";
+import { decideStaging, isDeletion, type StagingOptions } from "../core/staging.ts";
 import {
   type Connector,
   type ConnectorContext,
@@ -388,7 +388,9 @@ class ImportJob {
           chunk.map(({ id }) => id),
         );
         const entries = [...stored.values()].flatMap(({ object }): AbsentEntry[] =>
-          object.anchor === null || object.absence !== null || object.pendingImport?.change === "delete"
+          object.anchor === null ||
+          (object.absence !== null && isDeletion(object.absence.kind)) ||
+          object.pendingImport?.change === "delete"
             ? []
             : [{ kind: "absent", anchor: object.anchor, absence: "deleted" }],
         );

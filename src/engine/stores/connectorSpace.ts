@@ -407,6 +407,7 @@ export class ConnectorSpaceStore {
             : {
                 kind: optional("absence") as NonNullable<ConnectorSpaceObject["absence"]>["kind"],
                 since: absenceSince,
+                ...(properties.absentByRules === true && { byRules: true }),
               },
         wantedBits: Object.fromEntries(
           Object.entries(JSON.parse(optional("wantedBits") ?? "{}") as Record<string, string>).map(
@@ -526,6 +527,7 @@ function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<ty
   if (object.absence !== null) {
     properties.absence = object.absence.kind;
     properties.absentSince = object.absence.since;
+    if (object.absence.byRules === true) properties.absentByRules = true;
   }
   if (Object.keys(object.wantedBits).length > 0) {
     properties.wantedBits = JSON.stringify(

@@ -310,12 +310,40 @@ async function update(scope: ExportScope, type: AdObjectType, change: ExportChan
     try {
       await write(scope, "modify", present.dn, (client) => client.modify(byGuid(anchor), changes));
     } catch (error) {
-      if (!isRefusal(error, changedMeanwhileCodes)) throw error;
-      return changedByOthers(present.dn, changes.map(({ name }) => name).join(", "));
+      if (isRefusal(error, changedMeanwhileCodes))
+        return changedByOthers(present.dn, changes.map(({ name }) => name).join(", "));
+      const taken = isRefusal(error, duplicateCodes) ? await takenName(scope, change, anchor) : undefined;
+      if (taken === undefined) throw error;
+      return taken;
     }
   }
   const dn = change.newDn === undefined ? present.dn : await rename(scope, anchor, present.dn, change.newDn);
   return { kind: "exported", anchor, dn };
+}
+
+/** Who has a name that the change would give; undefined when nobody has, and the refusal has another reason. */
+async function takenName(
+  scope: ExportScope,
+  { dn, attributes }: ExportChange,
+  anchor: string,
+): Promise<Failed | undefined> {
+  for (const { name, after } of attributes) {
+    if ((name !== "sAMAccountName" && name !== "userPrincipalName") || typeof after !== "string") continue;
+    const search = scope.client.search(scope.baseDn, {
+      filter: equals(name, after),
+      attributes: ["objectGUID"],
+      controls: [domainScope],
+    });
+    for await (const { entries } of search) {
+      const holder = entries.find((entry) => anchorOf(entry) !== anchor);
+      if (holder === undefined) continue;
+      return failed(
+        "cd-existing-object",
+        `${dn}: ${holder.dn} has the same ${name}. Nothing was written. Free it there: it is never altered here.`,
+      );
+    }
+  }
+  return undefined;
 }
 
 /**

@@ -19,10 +19,19 @@ import type {
 import { ConnectorError } from "../../ports/connector.ts";
 import { GraphClient, notGraph } from "./client.ts";
 import type { ImportCursor } from "./cursor.ts";
-import { advanceGuard, newLoopGuard, parseCursor, printCursor } from "./cursor.ts";
+import {
+  advanceGuard,
+  newLoopGuard,
+  parseCursor,
+  parseWatermark,
+  printCursor,
+  printWatermark,
+} from "./cursor.ts";
 import { exportUsers } from "./export.ts";
 import type { GraphUser, UserFilter } from "./filter.ts";
 import { parseUserFilter } from "./filter.ts";
+import type { GroupScope, Members } from "./membership.ts";
+import { areMembers, readMembers } from "./membership.ts";
 import type { RetryPolicy } from "./pipeline.ts";
 import type { GraphSettings } from "./settings.ts";
 import { certificateAuthorities } from "./settings.ts";
@@ -64,6 +73,8 @@ export class GraphConnector implements Connector {
   readonly #name: string;
   readonly #client: GraphClient;
   readonly #filter: UserFilter;
+  /** Null: no groups limit the scope. */
+  readonly #groups: GroupScope | null;
   readonly #attributes: SelectedUserAttributes;
   readonly #select: string;
   readonly #pageSize: number;
@@ -86,13 +97,15 @@ export class GraphConnector implements Connector {
       dnSyntax: "exact",
     };
     this.#filter = parseUserFilter(settings.filter);
+    const { groups, transitiveMembers: transitive } = settings;
+    this.#groups = groups.length === 0 ? null : { groups, transitive };
     this.#attributes = selectUserAttributes(definition);
     const properties = new Set([...this.#attributes.properties, ...this.#filter.properties]);
     this.#select = [...properties].sort().join(",");
     this.#pageSize = settings.pageSize;
     this.#replicationMs = patience.replicationMs;
     this.scopeHash = createHash("sha256")
-      .update(JSON.stringify([settings.baseUrl, this.#filter.odata, this.#select]))
+      .update(JSON.stringify([settings.baseUrl, this.#filter.odata, this.#select, this.#groups]))
       .digest("hex");
     this.#client = new GraphClient({
       baseUrl: settings.baseUrl,
@@ -107,10 +120,12 @@ export class GraphConnector implements Connector {
   }
 
   async *importPages(start: ImportStart, context: ConnectorContext): AsyncGenerator<ImportPage> {
-    let cursor: ImportCursor | null = await this.#firstCursor(start, context);
+    const members = this.#groups === null ? null : await readMembers(this.#client, this.#groups, context);
+    let cursor: ImportCursor | null = await this.#firstCursor(start, members, context);
     while (cursor !== null) {
       const { page, next }: { page: ImportPage; next: ImportCursor | null } = await this.#page(
         cursor,
+        members,
         context,
       );
       yield page;
@@ -123,11 +138,14 @@ export class GraphConnector implements Connector {
     context: ConnectorContext,
   ): Promise<readonly AbsenceVerdict[]> {
     const looks = await this.#look(anchors, context);
+    const present = anchors.filter((anchor) => looks.get(anchor)!.kind === "present");
+    const members =
+      this.#groups === null ? null : await areMembers(this.#client, this.#groups, present, context);
     return anchors.map((anchor): AbsenceVerdict => {
       const look = looks.get(anchor)!;
       if (look.kind === "gone") return look;
-      // As in a delta import: whoever is no longer a guest has left, and is not merely elsewhere.
-      if (!this.#filter.matches(look.user)) return { kind: "gone", absence: "outOfScope" };
+      const absence = this.#absenceOf(anchor, look.user, members);
+      if (absence !== null) return { kind: "gone", absence };
       return { kind: "present", image: this.#imageOf(anchor, look.user) };
     });
   }
@@ -175,18 +193,38 @@ export class GraphConnector implements Connector {
 
   // ---- pages ---------------------------------------------------------------------------------------------------
 
-  async #firstCursor(start: ImportStart, context: ConnectorContext): Promise<ImportCursor> {
+  async #firstCursor(
+    start: ImportStart,
+    members: Members | null,
+    context: ConnectorContext,
+  ): Promise<ImportCursor> {
+    const digest = members?.digest ?? null;
     switch (start.kind) {
       case "resume":
         return parseCursor(start.cursor);
-      case "delta":
-        return { phase: "changes", next: start.watermark, watermark: null, guard: newLoopGuard };
+      case "delta": {
+        const watermark = parseWatermark(start.watermark, members !== null);
+        if (watermark.members !== digest) {
+          throw new ConnectorError(
+            "watermark-expired",
+            "Members have joined or left the connector's groups.",
+          );
+        }
+        return {
+          phase: "changes",
+          next: watermark.link,
+          watermark: null,
+          members: digest,
+          guard: newLoopGuard,
+        };
+      }
       case "full":
         return {
           phase: "users",
           next: this.#client.url(`/users?${this.#filtered}$select=${this.#select}&$top=${this.#pageSize}`),
           // Before the listing, so that what changes during it comes with the next delta import.
           watermark: await this.#latestDeltaLink(context),
+          members: digest,
           guard: newLoopGuard,
         };
     }
@@ -206,20 +244,23 @@ export class GraphConnector implements Connector {
 
   async #page(
     cursor: ImportCursor,
+    members: Members | null,
     context: ConnectorContext,
   ): Promise<{ page: ImportPage; next: ImportCursor | null }> {
     const guard = advanceGuard(cursor.guard, cursor.next);
     const collection = await this.#collection(cursor.next, context);
-    const entries = await this.#entries(cursor.phase, collection.value, context);
+    const entries = await this.#entries(cursor.phase, collection.value, members, context);
     const next = this.#nextCursor(cursor, collection, guard);
     if (next !== null) return { page: { entries, resumeAt: printCursor(next) }, next };
 
     if (cursor.phase === "changes") {
-      return { page: { entries, resumeAt: null, complete: { watermark: collection.deltaLink! } }, next };
+      const watermark = printWatermark(collection.deltaLink!, cursor.members);
+      return { page: { entries, resumeAt: null, complete: { watermark } }, next };
     }
-    const sourceCount = await this.#sourceCount(context);
+    // The count knows of no groups.
+    const sourceCount = members === null ? await this.#sourceCount(context) : undefined;
     const complete = {
-      watermark: cursor.watermark!,
+      watermark: printWatermark(cursor.watermark!, cursor.members),
       ...(sourceCount === undefined ? {} : { sourceCount }),
     };
     return { page: { entries, resumeAt: null, complete }, next };
@@ -249,15 +290,16 @@ export class GraphConnector implements Connector {
   #entries(
     phase: ImportCursor["phase"],
     value: readonly GraphUser[],
+    members: Members | null,
     context: ConnectorContext,
   ): Promise<ImportEntry[]> | ImportEntry[] {
     switch (phase) {
       case "users":
-        return value.map((user) => this.#userEntry(user));
+        return value.map((user) => this.#userEntry(user, members));
       case "deletedUsers":
         return this.#deletedEntries(value);
       case "changes":
-        return this.#changeEntries(value, context);
+        return this.#changeEntries(value, members, context);
     }
   }
 
@@ -277,7 +319,11 @@ export class GraphConnector implements Connector {
    * they look like is read. A read that contradicts the round may come from a replica that lags behind: it is done
    * once more after a while, and then believed.
    */
-  async #changeEntries(value: readonly GraphUser[], context: ConnectorContext): Promise<ImportEntry[]> {
+  async #changeEntries(
+    value: readonly GraphUser[],
+    members: Members | null,
+    context: ConnectorContext,
+  ): Promise<ImportEntry[]> {
     const entries: ImportEntry[] = [];
     const changed = new Map<string, GraphUser>();
     for (const change of value) {
@@ -302,22 +348,36 @@ export class GraphConnector implements Connector {
     }
     for (const [anchor, look] of looks) {
       entries.push(
-        look.kind === "gone" ? { kind: "absent", anchor, absence: look.absence } : this.#userEntry(look.user),
+        look.kind === "gone"
+          ? { kind: "absent", anchor, absence: look.absence }
+          : this.#userEntry(look.user, members),
       );
     }
     return entries;
   }
 
-  #userEntry(user: GraphUser): ImportEntry {
+  #userEntry(user: GraphUser, members: Members | null): ImportEntry {
     const anchor = anchorOf(user);
     if (anchor === undefined) return missingAnchor;
-    if (!this.#filter.matches(user)) return { kind: "absent", anchor, absence: "outOfScope" };
+    const absence = this.#absenceOf(anchor, user, members);
+    if (absence !== null) return { kind: "absent", anchor, absence };
     try {
       return { kind: "object", anchor, image: this.#imageOf(anchor, user) };
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
       return { kind: "error", anchor, dn: anchor, code: "invalid-attribute-value", message: error.message };
     }
+  }
+
+  /** Why a user who is there is none of ours; null for one of ours. */
+  #absenceOf(
+    anchor: string,
+    user: GraphUser,
+    members: Pick<Members, "has"> | null,
+  ): "outOfScope" | "notAllowed" | null {
+    // Whoever is no longer a guest has left, and is not merely elsewhere.
+    if (!this.#filter.matches(user)) return "outOfScope";
+    return members === null || members.has(anchor) ? null : "notAllowed";
   }
 
   #imageOf(anchor: string, user: GraphUser) {

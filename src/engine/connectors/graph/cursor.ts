@@ -3,6 +3,8 @@
  *
  *   full:  users, page by page ──► deletedUsers, page by page ──► complete, watermark = the delta link taken first
  *   delta: changes, page by page ──► complete, watermark = the last page's delta link
+ *
+ * Where groups limit the scope, a watermark is a delta link with the digest of the members as the import began.
  */
 import { createHash } from "node:crypto";
 import type { Cursor } from "../../ports/connector.ts";
@@ -14,6 +16,8 @@ export interface ImportCursor {
   readonly next: string;
   /** The delta link taken before anything was listed; null in the phase `changes`, which ends with its own. */
   readonly watermark: string | null;
+  /** The digest of the groups' members when the import began; null where no groups limit the scope. */
+  readonly members: string | null;
   readonly guard: LoopGuard;
 }
 
@@ -55,8 +59,8 @@ export function parseCursor(text: Cursor): ImportCursor {
     json = null; // reported below, like any other text that is no cursor
   }
   if (isCursor(json)) {
-    const { phase, next, watermark, guard } = json;
-    return { phase, next, watermark, guard };
+    const { phase, next, watermark, members, guard } = json;
+    return { phase, next, watermark, members, guard };
   }
   throw new ConnectorError(
     "watermark-expired",
@@ -64,14 +68,32 @@ export function parseCursor(text: Cursor): ImportCursor {
   );
 }
 
+/** @param members null: no groups limit the scope, and the delta link is all */
+export function printWatermark(link: string, members: string | null): Cursor {
+  return members === null ? link : JSON.stringify({ link, members });
+}
+
+/** @throws ConnectorError "watermark-expired" when groups limit the scope and it holds no digest of their members */
+export function parseWatermark(text: Cursor, hasGroups: boolean): { link: string; members: string | null } {
+  if (!hasGroups) return { link: text, members: null };
+  try {
+    const { link, members } = JSON.parse(text) as Record<string, unknown>;
+    if (typeof link === "string" && typeof members === "string") return { link, members };
+  } catch {
+    // reported below, like any other text that is no such watermark
+  }
+  throw new ConnectorError("watermark-expired", "The watermark was made before groups limited the scope.");
+}
+
 function isCursor(json: unknown): json is ImportCursor {
   if (typeof json !== "object" || json === null) return false;
-  const { version, phase, next, watermark, guard } = json as Record<string, unknown>;
+  const { version, phase, next, watermark, members, guard } = json as Record<string, unknown>;
   return (
     version === 1 &&
     typeof phase === "string" &&
     ["users", "deletedUsers", "changes"].includes(phase) &&
     typeof next === "string" &&
+    (members === null || typeof members === "string") &&
     (phase === "changes" ? watermark === null : typeof watermark === "string") &&
     typeof (guard as Partial<LoopGuard> | null)?.kept === "string" &&
     typeof (guard as Partial<LoopGuard> | null)?.pages === "number"

@@ -50,7 +50,7 @@ export function answerFailure(answer: GraphAnswer): ConnectorError {
   if (status === 403) {
     return new ConnectorError(
       "permission-denied",
-      `${said}. Grant the managed identity the application permission User.Read.All, or User.ReadWrite.All where the connector is writable.`,
+      `${said}. Grant the managed identity the application permission User.Read.All (User.ReadWrite.All where the connector is writable), and GroupMember.Read.All where groups limit it.`,
     );
   }
   if (status === 429) {

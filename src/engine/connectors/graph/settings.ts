@@ -44,6 +44,13 @@ const settings = z.object({
   accessToken: z.string().min(1).optional(),
   /** Which users are in scope; `filter.ts` says what is understood. `all`: nobody is left out. */
   filter: z.string().default("userType eq 'Guest'"),
+  /** Object ids of groups: only their members are in scope. Empty: every user whom the filter takes. */
+  groups: z
+    .array(z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i, "give the object id of a group"))
+    .default([])
+    .transform((groups) => groups.map((id) => id.toLowerCase()).sort()),
+  /** Whether the members of groups within those groups are in scope too. */
+  transitiveMembers: z.boolean().default(true),
   /** Where tokens come from; known for the clouds of `authorityOf`. */
   authorityHost: z.url({ protocol: /^https$/ }).optional(),
   /** Client id of a user-assigned managed identity, or of the application that the certificate belongs to. */
