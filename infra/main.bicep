@@ -64,6 +64,9 @@ param adBaseDn string
 @minLength(1)
 param guestOu string
 
+@description('Optional. Object id of a group whose members alone are let in; without it every guest is.')
+param guestGroup string = ''
+
 @description('Required. Certificate (PEM) of the authority that issued the domain controller certificate.')
 @minLength(1)
 param adCaCertificate string
@@ -264,6 +267,7 @@ module app 'modules/functionApp.bicep' = {
       AD_SERVER_NAME: empty(adServerName) ? domainControllerHostName : adServerName
       AD_BASE_DN: adBaseDn
       GUEST_OU: guestOu
+      GUEST_GROUP: guestGroup
       CYCLE_SCHEDULE: cycleSchedule
       STAGING_MODE: stagingMode ? 'true' : 'false'
       CONFIG_DIR: 'config'

@@ -211,6 +211,7 @@ describe("app settings", () => {
     expect(recipe.connectors.get("AADMA")!.settings).toEqual({
       baseUrl: "https://graph.microsoft.com",
       filter: "userType eq 'Guest'",
+      groups: [],
     });
     const given = readConfiguration(
       recipeFiles,

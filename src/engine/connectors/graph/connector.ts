@@ -98,6 +98,12 @@ export class GraphConnector implements Connector {
     };
     this.#filter = parseUserFilter(settings.filter);
     const { groups, transitiveMembers: transitive } = settings;
+    if (groups.length > 0 && settings.writable) {
+      throw new ConnectorError(
+        "configuration",
+        `Connector ${definition.name}: groups limit what is imported, and a user who is created belongs to none of them yet. Use groups or writable, not both.`,
+      );
+    }
     this.#groups = groups.length === 0 ? null : { groups, transitive };
     this.#attributes = selectUserAttributes(definition);
     const properties = new Set([...this.#attributes.properties, ...this.#filter.properties]);
