@@ -28,7 +28,7 @@ interface CommonOptions {
   readonly json?: boolean;
 }
 interface WaitOption {
-  readonly wait?: boolean;
+  readonly wait?: boolean | undefined;
 }
 interface ListOptions {
   readonly limit?: string;
@@ -61,8 +61,11 @@ function showPage<Item extends object>(page: Page<Item>, describe: (items: reado
   );
 }
 
-async function begin(api: Api, what: object, { wait }: WaitOption): Promise<void> {
-  const started = await api.post<Run>("/runs", what);
+async function begin(api: Api, what: object, options: WaitOption): Promise<void> {
+  await follow(api, await api.post<Run>("/runs", what), options);
+}
+
+async function follow(api: Api, started: Run, { wait }: WaitOption): Promise<void> {
   if (!wait) {
     show(started, (run) => `Started run ${run.id}. \`run show ${run.id}\` tells how it goes.`);
     return;
@@ -96,6 +99,16 @@ run
   .command("show <id>")
   .description("one run with its steps, counters and errors")
   .action(async (id: string) => show(await openApi().run(id), describeRun));
+run
+  .command("accept <id>")
+  .description("accept a full import that was refused because it had shrunk")
+  .requiredOption("--why <words>", "kept in the audit")
+  .action(async (id: string, { why }: { why: string }) =>
+    show(
+      await openApi().post<Run>(`/runs/${part(id)}/accept`, { why }),
+      () => "Accepted: the next full import that shows as many objects is taken as complete.",
+    ),
+  );
 
 program
   .command("cycle <name>")
@@ -172,6 +185,49 @@ program
       await openApi().get<ConnectorSpaceObject>(`/connectors/${part(connector)}/objects/${part(anchor)}`),
       describeObject,
     ),
+  );
+
+/** Begins what is done to one object by hand; the answer is its run. */
+async function byHand(
+  verb: string,
+  connector: string,
+  anchor: string,
+  given: object,
+  options: WaitOption,
+): Promise<void> {
+  const api = openApi();
+  const path = `/connectors/${part(connector)}/objects/${part(anchor)}/${verb}`;
+  await follow(api, await api.post<Run>(path, given), options);
+}
+function byHandCommand(command: Command): Command {
+  return command.option("--why <words>", "kept in the audit").option("--wait", "follow the run to its end");
+}
+type ByHandOptions = WaitOption & { readonly why?: string };
+
+byHandCommand(program.command("join <connector> <anchor> <metaverse-id>"))
+  .description("join an object to a metaverse object by hand; disconnect undoes it")
+  .action((connector: string, anchor: string, metaverseId: string, { wait, ...given }: ByHandOptions) =>
+    byHand("join", connector, anchor, { metaverseId, ...given }, { wait }),
+  );
+byHandCommand(program.command("disconnect <connector> <anchor>"))
+  .description("disconnect an object by hand, so that no rule joins it again; nothing is deleted")
+  .option("--normal", "let the rules decide anew, which also undoes an earlier disconnect")
+  .action(
+    (
+      connector: string,
+      anchor: string,
+      { wait, normal, ...given }: ByHandOptions & { readonly normal?: boolean },
+    ) => byHand("disconnect", connector, anchor, { as: normal ? "normal" : "explicit", ...given }, { wait }),
+  );
+byHandCommand(program.command("synchronize <connector> <anchor>"))
+  .description("synchronise one object")
+  .action((connector: string, anchor: string, { wait, ...given }: ByHandOptions) =>
+    byHand("synchronize", connector, anchor, given, { wait }),
+  );
+byHandCommand(program.command("retry <connector> <anchor>"))
+  .description("synchronise one object and forget how often it has failed")
+  .action((connector: string, anchor: string, { wait, ...given }: ByHandOptions) =>
+    byHand("retry", connector, anchor, given, { wait }),
   );
 
 const metaverse = program.command("metaverse").description("search the metaverse");

@@ -94,6 +94,16 @@ const calls: readonly Call[] = [
     problems: [404, 409],
   },
   {
+    id: "acceptImport",
+    method: "post",
+    path: "/runs/{id}/accept",
+    summary:
+      "Accepts a full import that was refused because it had shrunk: the next one that shows as many objects (± 1 percent) is taken as complete.",
+    body: "AcceptImport",
+    answers: { 200: "Run" },
+    problems: [400, 404, 409, 413],
+  },
+  {
     id: "listConnectors",
     method: "get",
     path: "/connectors",
@@ -124,6 +134,45 @@ const calls: readonly Call[] = [
     summary: "One connector space object with its tower of holograms.",
     answers: { 200: "ConnectorSpaceObject" },
     problems: [404],
+  },
+  {
+    id: "joinObject",
+    method: "post",
+    path: "/connectors/{name}/objects/{anchor}/join",
+    summary:
+      "Joins the object to a metaverse object by hand: an explicit connector, immune to scope. `disconnect` undoes it.",
+    body: "Join",
+    answers: { 202: "Run" },
+    problems: [400, 404, 409, 413],
+  },
+  {
+    id: "disconnectObject",
+    method: "post",
+    path: "/connectors/{name}/objects/{anchor}/disconnect",
+    summary:
+      "Disconnects the object by hand. As `explicit` no rule joins it again until `join`, or until it is made `normal`; as `normal` the rules decide anew. Nothing is deleted.",
+    body: "Disconnect",
+    answers: { 202: "Run" },
+    problems: [400, 404, 409, 413],
+  },
+  {
+    id: "synchronizeObject",
+    method: "post",
+    path: "/connectors/{name}/objects/{anchor}/synchronize",
+    summary: "Synchronises this one object.",
+    body: "Why",
+    answers: { 202: "Run" },
+    problems: [400, 404, 409, 413],
+  },
+  {
+    id: "retryObject",
+    method: "post",
+    path: "/connectors/{name}/objects/{anchor}/retry",
+    summary:
+      "Synchronises this one object and forgets how often it has failed, so that it is tried again at once.",
+    body: "Why",
+    answers: { 202: "Run" },
+    problems: [400, 404, 409, 413],
   },
   {
     id: "getExportPlan",

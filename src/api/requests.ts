@@ -15,6 +15,22 @@ export const approvePlanSchema = z.strictObject({
   why: z.string().trim().min(1).max(1000).optional(),
 });
 
+const why = z.string().trim().min(1).max(2000);
+
+/** The bodies of what is done to one object by hand. */
+export const whySchema = z.strictObject({ why: why.nullable().default(null) });
+export const joinSchema = z.strictObject({
+  metaverseId: z.string().min(1),
+  why: why.nullable().default(null),
+});
+export const disconnectSchema = z.strictObject({
+  as: z.enum(["explicit", "normal"]).default("explicit"),
+  why: why.nullable().default(null),
+});
+
+/** Whoever overrules a guard says why. */
+export const acceptSchema = z.strictObject({ why });
+
 export const scheduleChangeSchema = z.strictObject({ suspended: z.boolean() });
 
 const int64 = z

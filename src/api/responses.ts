@@ -1,5 +1,6 @@
 import type { HttpRequest, HttpResponseInit, InvocationContext } from "@azure/functions";
 import { z } from "zod";
+import { NotPossible, NotThere } from "../engine/byHand.ts";
 import { FilterError } from "../engine/connectorSpaceSearch.ts";
 import { ConfigurationError } from "../engine/core/configuration.ts";
 import { closest } from "../engine/core/expression/problems.ts";
@@ -36,6 +37,8 @@ export const problemTitles: Readonly<Record<string, string>> = {
   "run-in-progress": "A run is in the way",
   "profile-not-supported": "The connector cannot do this",
   "run-has-ended": "The run has ended",
+  "already-connected": "The object is connected already",
+  "import-not-acceptable": "The import cannot be accepted",
   "plan-not-current": "The export plan is not current",
   "staging-mode": "Staging mode is on",
   "invalid-clause": "The search clause cannot be read",
@@ -84,6 +87,8 @@ function problemOf(error: unknown): Problem | null {
         : `Did you mean ${JSON.stringify(suggestion)}?`;
     return new Problem(404, `unknown-${error.what}`, `${error.message} ${hint}`, { suggestions });
   }
+  if (error instanceof NotThere) return new Problem(404, "not-found", error.message);
+  if (error instanceof NotPossible) return new Problem(409, error.code, error.message);
   if (error instanceof ProfileNotSupported) return new Problem(422, "profile-not-supported", error.message);
   if (error instanceof PlanNotCurrent) return new Problem(409, "plan-not-current", error.message);
   if (error instanceof StagingModeOn) return new Problem(409, "staging-mode", error.message);

@@ -1,12 +1,16 @@
 /** What the API answers, as schemas: the OpenAPI document is made of them, and tests hold real answers against them. */
 import { z } from "zod";
 import {
+  acceptSchema,
   approvePlanSchema,
+  disconnectSchema,
+  joinSchema,
   jsonParametersSchema,
   jsonValueSchema,
   scheduleChangeSchema,
   startRunSchema,
   tryExpressionSchema,
+  whySchema,
 } from "./requests.ts";
 
 /** By the name that the document gives them. */
@@ -40,6 +44,10 @@ named("StartRun", startRunSchema);
 named("ApprovePlan", approvePlanSchema);
 named("ScheduleChange", scheduleChangeSchema);
 named("TryExpression", tryExpressionSchema);
+named("Join", joinSchema);
+named("Disconnect", disconnectSchema);
+named("Why", whySchema);
+named("AcceptImport", acceptSchema);
 named("Parameters", jsonParametersSchema);
 
 // ---- runs --------------------------------------------------------------------------------------------------------
@@ -76,6 +84,15 @@ const step = named(
     connector: z.string(),
     profile: z.string(),
     type: stepType,
+    order: z
+      .object({
+        kind: z.enum(["join", "disconnect", "synchronize", "retry"]),
+        object: z.string(),
+        metaverseId: z.string().optional(),
+        as: z.enum(["explicit", "normal"]).optional(),
+      })
+      .optional()
+      .describe("What a person wanted done with one object; the step did this and nothing else."),
     status: z.string().describe("One of MIM's; waiting or in-progress before the end."),
     startedAt: time.nullable(),
     endedAt: time.nullable(),

@@ -28,6 +28,7 @@ import {
   type Approval,
   CheckpointStore,
   HistoryStore,
+  type ObjectOrder,
   type Run,
   RunStore,
   type Trigger,
@@ -292,6 +293,23 @@ export class Engine {
       ...(approval.by === null ? {} : { startedBy: approval.by }),
       rulesVersion: await this.storeActiveRules(),
       approval,
+    });
+  }
+
+  /** A synchronisation that carries out what a person wants done with one object. @throws RunInTheWay */
+  async startOrder(
+    connector: string,
+    profile: string,
+    order: ObjectOrder,
+    trigger: Trigger,
+    startedBy: string,
+  ): Promise<Run> {
+    return this.protocol.start({
+      cycle: null,
+      steps: [{ connector, profile, type: "deltaSync", order }],
+      trigger,
+      startedBy,
+      rulesVersion: await this.#storedRules(),
     });
   }
 

@@ -66,6 +66,11 @@ export interface SyncInput {
   readonly now: DateTime;
   /** [0,1) */
   random(): number;
+  /**
+   * By connector, the DN of the object that a person has disconnected and that would be meant by what a rule wants to
+   * provision there: nothing is provisioned beside it.
+   */
+  readonly withheld?: ReadonlyMap<string, string>;
 }
 
 /** MIM's names. */
@@ -102,8 +107,8 @@ export interface ObjectChange {
 /**
  * An object that is provisioned here for the first time. Before it is written the caller looks for an unlinked object
  * of that connector that is meant: a row with the same id, then each lookup (exactly one match counts). If there is
- * one (not an explicit disconnector), it is passed in `objects` with `linking` set, and `synchronize` is asked again:
- * an account is adopted, not created a second time.
+ * one, it is passed in `objects` with `linking` set (an explicit disconnector in `withheld`), and `synchronize` is
+ * asked again: an account is adopted, not created a second time.
  */
 export interface Provisioned {
   readonly id: string;
@@ -460,7 +465,8 @@ class Synchronization {
     const original = this.#input.objects.find(({ id }) => id === object.id)!;
     const error = this.#error(original, failure);
     this.#failed.add(object.id);
-    this.#after.set(object.id, { ...original, linking: null, error });
+    const explicitConnector = original.metaverseId !== null && original.explicitConnector;
+    this.#after.set(object.id, { ...original, linking: null, explicitConnector, error });
   }
 
   #error(object: ConnectorSpaceObject, failure: Failure): ObjectError {
@@ -546,6 +552,12 @@ class Synchronization {
       (object) => object.connector === connector && this.#after.get(object.id)?.metaverseId === null,
     );
     if (target === null && letGo) return;
+    const withheld = target === null ? this.#input.withheld?.get(connector) : undefined;
+    if (withheld !== undefined) {
+      const message = `Nothing is provisioned: ${withheld} is meant and was disconnected by hand. Join it, or make it a normal disconnector.`;
+      this.#because("outbound", { connector, id: "" }, message);
+      return;
+    }
     try {
       this.#apply(
         connector,

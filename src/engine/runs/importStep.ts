@@ -378,7 +378,7 @@ class ImportJob {
       if (cursor.full && cursor.missingUpTo === null) {
         const known = [...digests.values()].filter(({ gone }) => !gone).length;
         const lost = missing.filter(({ gone }) => !gone).length;
-        const short = this.#shortListing(known, lost, seen.size, complete.sourceCount);
+        const short = await this.#shortListing(known, lost, seen.size, complete.sourceCount);
         if (short !== null) return { kind: "done", status: "completed-discovery-errors", detail: short };
       }
       const left = missing.filter(({ id }) => id > (cursor.missingUpTo ?? ""));
@@ -406,7 +406,12 @@ class ImportJob {
       watermark: complete.watermark,
       scopeHash: this.#connector.scopeHash,
       watermarkAt: isoTime(this.#parts.clock.now()),
-      fullImportAt: cursor.full ? isoTime(this.#parts.clock.now()) : state.fullImportAt,
+      ...(cursor.full && {
+        fullImportAt: isoTime(this.#parts.clock.now()),
+        shrunkRun: null,
+        shrunkTo: null,
+        acceptedPopulation: null,
+      }),
     }));
     const details = [
       cursor.detail,
@@ -439,23 +444,32 @@ class ImportJob {
     return seen;
   }
 
-  /** A listing that lost too much is not believed: nothing is taken as deleted, and the cycle ends. */
-  #shortListing(
+  /**
+   * A listing that lost too much is not believed: nothing is taken as deleted, and the cycle ends. Whether it has
+   * shrunk can be answered for by a person (`acceptImport`), the source's own count cannot.
+   * @returns why it is not believed; null when it is
+   */
+  async #shortListing(
     known: number,
     missing: number,
     seen: number,
     sourceCount: number | undefined,
-  ): string | null {
-    const { shrinkPercent, percentFrom } = this.#definition.limits;
-    if (known >= percentFrom && missing * 100 > known * shrinkPercent) {
-      return `The import showed ${seen} objects; ${missing} of the ${known} known ones are missing, more than ${shrinkPercent} percent. Nothing was taken as deleted. If the source has really shrunk, accept this import.`;
-    }
+  ): Promise<string | null> {
     // The source's own count may lag a little behind its listing.
     const tolerance = Math.max(2, Math.ceil((sourceCount ?? 0) / 100));
     if (sourceCount !== undefined && seen + tolerance < sourceCount) {
       return `The import showed ${seen} objects, but the source counts ${sourceCount}. Nothing was taken as deleted.`;
     }
-    return null;
+    const { shrinkPercent, percentFrom } = this.#definition.limits;
+    if (known < percentFrom || missing * 100 <= known * shrinkPercent) return null;
+    const { acceptedPopulation: accepted } = await this.#parts.state.get(this.#name);
+    if (accepted !== null && Math.abs(seen - accepted) * 100 <= accepted) return null;
+    await this.#parts.state.update(this.#name, (state) => ({
+      ...state,
+      shrunkRun: this.#slice.run.id,
+      shrunkTo: seen,
+    }));
+    return `The import showed ${seen} objects; ${missing} of the ${known} known ones are missing, more than ${shrinkPercent} percent. Nothing was taken as deleted. If the source has really shrunk, accept this import.`;
   }
 
   /** Pages that were staged twice counted what they had staged as unchanged the second time; the sum is known. */

@@ -8,6 +8,7 @@ import {
   type CheckpointStore,
   type HistoryStore,
   newRunId,
+  type ObjectOrder,
   type Occupancy,
   type Run,
   type RunError,
@@ -118,6 +119,7 @@ export interface StartRequest {
     readonly connector: string;
     readonly profile: string;
     readonly type: StepType;
+    readonly order?: ObjectOrder;
   }[];
   readonly trigger: Trigger;
   readonly startedBy?: string;

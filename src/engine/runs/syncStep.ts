@@ -1,4 +1,5 @@
 import pMap from "p-map";
+import { disconnectedByHand, joinedByHand, retried } from "../core/byHand.ts";
 import type { Configuration } from "../core/configuration.ts";
 import { FlowError } from "../core/flow.ts";
 import { familyOf, shardOf, shards } from "../core/identity.ts";
@@ -22,6 +23,7 @@ import {
   type MetaverseObject,
   type ObjectError,
 } from "../core/model.ts";
+import { isUnsent } from "../core/outbound.ts";
 import {
   type OutboundJoin,
   type Provisioned,
@@ -34,7 +36,7 @@ import { StoreError } from "../ports/tables.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
 import type { IndexedAttributes, MetaverseWrite, StoredMetaverseObject } from "../stores/metaverse.ts";
-import type { RunError } from "../stores/runs.ts";
+import type { ObjectOrder, RunError, StepRecord } from "../stores/runs.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { exportShards, markedShards } from "./exportStep.ts";
 import { runError } from "./importStep.ts";
@@ -91,7 +93,8 @@ export class SyncStep implements StepHandler {
   async work(slice: Slice): Promise<SliceOutcome> {
     const configuration = await this.#parts.configuration(slice.run.rulesVersion);
     const job = new SyncJob(this.#parts, slice, configuration);
-    return slice.shard === "main" ? job.place() : job.flow();
+    if (slice.shard !== "main") return job.flow();
+    return slice.step.order === undefined ? job.place() : job.carryOut(slice.step.order);
   }
 
   async counted(
@@ -103,9 +106,10 @@ export class SyncStep implements StepHandler {
 
   async finish(
     { rulesVersion }: { readonly rulesVersion: string },
-    { connector }: { readonly connector: string },
+    { connector, order }: Pick<StepRecord, "connector" | "order">,
     isCurrent: () => Promise<boolean>,
   ): Promise<void> {
+    if (order !== undefined) return; // of the other objects it knows nothing
     const { connectorSpace, state } = this.#parts;
     const stored = await state.read(connector);
     if (!(await isCurrent())) return;
@@ -140,7 +144,7 @@ export interface SyncObserver {
 /** What a job needs of its slice; preview has no run. */
 export type JobSlice = Pick<Slice, "writer" | "save" | "report" | "overBudget" | "shard" | "cursor"> & {
   readonly run: Pick<Slice["run"], "id" | "rulesVersion">;
-  readonly step: Pick<Slice["step"], "connector" | "type" | "number">;
+  readonly step: Pick<Slice["step"], "connector" | "type" | "number" | "order">;
 };
 
 export class SyncJob {
@@ -242,6 +246,69 @@ export class SyncJob {
     const placing: PlacingCursor = { ...cursor, phase: "place", flow };
     await this.#slice.save(JSON.stringify(placing));
     return placing;
+  }
+
+  // ---- by hand -------------------------------------------------------------------------------------------------
+
+  /**
+   * One object, as a person wants it. What the metaverse object shall do is queued before the object changes, so a
+   * replay that finds the object changed already has nothing left to do here.
+   */
+  async carryOut(order: ObjectOrder): Promise<SliceOutcome> {
+    const { connectorSpace, metaverse } = this.#parts;
+    const { writer } = this.#slice;
+    let flow = this.#slice.cursor === null ? "" : (JSON.parse(this.#slice.cursor) as PlacingCursor).flow;
+    const queue = async (id: string): Promise<void> => {
+      flow = merge(flow, shardOf(id));
+      await this.#slice.save(JSON.stringify({ flow }));
+      await metaverse.addWork(writer, [id]);
+    };
+    const done = (status = "success", detail?: string): SliceOutcome => ({
+      kind: "done",
+      status,
+      ...(detail !== undefined && { detail }),
+      nextShards: [...flow],
+    });
+
+    const stored = await connectorSpace.get(this.#connector, order.object);
+    if (stored === undefined) return done("completed-warnings", "The object is gone.");
+    const { object } = stored;
+    if (order.kind === "join") {
+      const person = await metaverse.get(order.metaverseId);
+      const joined = joinedByHand(object, person?.object, await this.#sentOf(person?.object));
+      if ("refused" in joined) return done("completed-warnings", joined.refused);
+      await queue(order.metaverseId);
+      await connectorSpace.write(writer, [{ before: stored, after: joined.object }]);
+      const write = { before: person!, after: joined.metaverse, id: order.metaverseId };
+      await metaverse.write(writer, [write], this.#indexed);
+      return done();
+    }
+    const linkedTo = object.metaverseId ?? object.linking;
+    if (linkedTo !== null) await queue(linkedTo);
+    if (order.kind === "disconnect") {
+      const after = disconnectedByHand(object, order.as);
+      if (after !== object) await connectorSpace.write(writer, [{ before: stored, after, due: null }]);
+    } else if (order.kind === "retry") {
+      await connectorSpace.write(writer, [{ before: stored, after: retried(object) }]);
+    }
+    const rulesDecide = order.kind === "disconnect" ? order.as === "normal" : linkedTo === null;
+    if (!rulesDecide) return done();
+    const placed = await this.#placeBatch([order.object], placingOf(order.object));
+    flow = merge(flow, placed.flow);
+    await this.#slice.save(JSON.stringify({ flow }), placed.statistics);
+    return done(placed.failed ? "completed-sync-errors" : "success");
+  }
+
+  /** What this connector has of the metaverse object, without what was only provisioned: that yields to a join. */
+  async #sentOf(metaverse: MetaverseObject | undefined): Promise<ConnectorSpaceObject[]> {
+    const own = metaverse?.connectors.filter(({ connector }) => connector === this.#connector) ?? [];
+    const stored = await this.#parts.connectorSpace.getMany(
+      this.#connector,
+      own.map(({ id }) => id),
+    );
+    return [...stored.values()]
+      .map(({ object }) => object)
+      .filter((object) => !isUnsent(object) && (object.metaverseId ?? object.linking) === metaverse?.id);
   }
 
   /** Ids to look at: all that are linked to nothing (full), or all with a pending import (delta). */
@@ -486,9 +553,11 @@ export class SyncJob {
     let cursor: FlowingCursor;
     if (this.#slice.cursor !== null) cursor = JSON.parse(this.#slice.cursor);
     else {
+      const { type, order } = this.#slice.step;
       const rulesChanged =
+        order === undefined &&
         (await this.#parts.state.get(this.#connector)).synchronizedRules !== this.#slice.run.rulesVersion;
-      cursor = { full: this.#slice.step.type === "fullSync" || rulesChanged, from: "", failed: false };
+      cursor = { full: type === "fullSync" || rulesChanged, from: "", failed: false };
     }
     for await (const batch of batches(this.#toFlow(cursor), flowingBatch)) {
       const outcome = await this.#flowBatch(batch, cursor.full);
@@ -571,6 +640,7 @@ export class SyncJob {
     adopt: Adoption,
   ): Promise<SyncDecision> {
     let current = linked.map(({ object }) => object);
+    const withheld = new Map<string, string>();
     for (;;) {
       const decision = synchronize({
         metaverse: before.object,
@@ -579,19 +649,23 @@ export class SyncJob {
         configuration: this.#configuration,
         now: this.#now,
         random: () => this.#parts.random(),
+        withheld,
       });
-      const adopted: ConnectorSpaceObject[] = [];
+      const known = current.length + withheld.size;
       for (const wanted of [...decision.provisioned, ...decision.joins]) {
         const found = await adopt(wanted);
         if (found === null || current.some(({ id }) => id === found.object.id)) continue;
+        if (found.object.disconnector === "explicit") {
+          withheld.set(found.object.connector, found.object.dn);
+          continue;
+        }
         objects.set(`${found.object.connector}/${found.object.id}`, found);
-        adopted.push({ ...found.object, linking: before.object.id });
+        current = [...current, { ...found.object, linking: before.object.id }];
       }
-      if (adopted.length === 0) {
+      if (current.length + withheld.size === known) {
         this.#observer?.flowed(before.object, current, decision);
         return decision;
       }
-      current = [...current, ...adopted];
     }
   }
 
@@ -624,7 +698,10 @@ export class SyncJob {
     return found;
   }
 
-  /** Looks for unlinked objects that a provisioning would create a second time; asks only where there are any. */
+  /**
+   * Looks for unlinked objects that a provisioning would create a second time; asks only where there are any. Explicit
+   * disconnectors count: what a person has let go of is not made once more.
+   */
   async #adoption(): Promise<Adoption> {
     const { connectorSpace } = this.#parts;
     const unlinked = new Map<string, boolean>();
@@ -645,7 +722,6 @@ export class SyncJob {
       const free = ({ object }: Stored) =>
         object.metaverseId === null &&
         object.linking === null &&
-        object.disconnector !== "explicit" &&
         (provisioned !== null || object.objectType === wanted.objectType);
       if (provisioned !== null) {
         const same = await connectorSpace.get(connector, provisioned.id);
@@ -750,6 +826,12 @@ export class SyncJob {
     if (object?.absence == null || retainMs == null) return null;
     return isoTime(Date.parse(object.absence.since) + retainMs);
   }
+}
+
+/** Where the placing of one object stands that nothing else is placed with. */
+function placingOf(id: string): PlacingCursor {
+  const shard = shardOf(id);
+  return { phase: "place", full: false, detail: null, shard, from: "", flow: "", failed: false };
 }
 
 type Adoption = (wanted: Provisioned | OutboundJoin) => Promise<Stored | null>;

@@ -32,6 +32,11 @@ export interface ConnectorState {
   /** The earliest due row (ISO 8601), or earlier. */
   readonly nextDue: string | null;
   readonly hold: ExportHold | null;
+  /** The run whose full import was refused last because it had shrunk too much, and how many objects it showed. */
+  readonly shrunkRun: string | null;
+  readonly shrunkTo: number | null;
+  /** So many objects (± 1 percent) are believed to be all: somebody has accepted a shrunk import. */
+  readonly acceptedPopulation: number | null;
 }
 
 export interface StoredState {
@@ -51,6 +56,9 @@ const empty: ConnectorState = {
   markedBy: null,
   nextDue: null,
   hold: null,
+  shrunkRun: null,
+  shrunkTo: null,
+  acceptedPopulation: null,
 };
 
 const partition = "state";

@@ -23,6 +23,15 @@ export interface Approval {
   /** ISO 8601. */
   readonly at: string;
 }
+/** What a person wants done with one object by hand; the step, a synchronisation, does this and nothing else. */
+export type ObjectOrder = {
+  /** The connector space object's id. */
+  readonly object: string;
+} & (
+  | { readonly kind: "join"; readonly metaverseId: string }
+  | { readonly kind: "disconnect"; readonly as: "explicit" | "normal" }
+  | { readonly kind: "synchronize" | "retry" }
+);
 
 /** One step of a run. `status` is one of MIM's (SEMANTICS H4); "waiting" before it has begun. */
 export interface StepRecord {
@@ -30,6 +39,7 @@ export interface StepRecord {
   readonly connector: string;
   readonly profile: string;
   readonly type: StepType;
+  readonly order?: ObjectOrder;
   readonly status: string;
   readonly startedAt: string | null;
   readonly endedAt: string | null;

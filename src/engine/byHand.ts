@@ -1,0 +1,139 @@
+/** What a person does by hand, each with who and why in the audit. */
+import type { Engine } from "./engine.ts";
+import { Queries } from "./queries.ts";
+import { isoTime } from "./runs/engine.ts";
+import type { Stored } from "./stores/connectorSpace.ts";
+import type { ObjectOrder, Run, Trigger } from "./stores/runs.ts";
+
+/** There is no such object, or run. */
+export class NotThere extends Error {
+  override readonly name = "NotThere";
+}
+
+/** The state of things does not allow it; `code` is the API's. */
+export class NotPossible extends Error {
+  override readonly name = "NotPossible";
+  readonly code: "already-connected" | "import-not-acceptable";
+
+  constructor(code: NotPossible["code"], message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export interface Caller {
+  /** As the platform's authentication names them; the way in where it names nobody. */
+  readonly who: string;
+  readonly trigger: Trigger;
+  /** In their own words; null when none were given. */
+  readonly why: string | null;
+}
+
+/** What can be asked for one object; `join` names the metaverse object. */
+export type Wanted =
+  | { readonly kind: "join"; readonly metaverseId: string }
+  | { readonly kind: "disconnect"; readonly as: "explicit" | "normal" }
+  | { readonly kind: "synchronize" | "retry" };
+
+/** The names of the steps in the run history. */
+const profiles = {
+  join: "Join by Hand",
+  disconnect: "Disconnect by Hand",
+  synchronize: "Synchronize Object",
+  retry: "Retry Object",
+} as const;
+
+export class ByHand {
+  readonly #engine: Engine;
+  readonly #queries: Queries;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+    this.#queries = new Queries(engine);
+  }
+
+  /**
+   * Begins the run that does it; like every synchronisation it excludes other runs.
+   * @param key the object's id or its anchor
+   * @throws NotThere, NotPossible, UnknownName, RunInTheWay
+   */
+  async order(connector: string, key: string, wanted: Wanted, caller: Caller): Promise<Run> {
+    const stored = await this.#queries.findObject(this.#engine.definition(connector).name, key);
+    if (stored === null) {
+      throw new NotThere(`Connector ${connector} has no object ${key}; give its id or its anchor.`);
+    }
+    if (wanted.kind === "join") await this.#assertJoinable(stored, wanted.metaverseId);
+    const { object } = stored;
+    const order: ObjectOrder = { ...wanted, object: object.id };
+    const { who, trigger, why } = caller;
+    const run = await this.#engine.startOrder(connector, profiles[wanted.kind], order, trigger, who);
+    const metaverseId = wanted.kind === "join" ? wanted.metaverseId : object.metaverseId;
+    await this.#engine.audit.add({
+      at: run.startedAt,
+      who,
+      what: wanted.kind,
+      about: {
+        connector,
+        object: object.id,
+        ...(metaverseId !== null && { metaverseId }),
+        runId: run.id,
+      },
+      why,
+      details: {
+        dn: object.dn,
+        before: object.metaverseId === null ? `${object.disconnector} disconnector` : "connector",
+        ...(wanted.kind === "disconnect" && { as: wanted.as }),
+      },
+    });
+    return run;
+  }
+
+  /** The step decides again when it gets there; this tells at once what is plain already. */
+  async #assertJoinable({ object }: Stored, metaverseId: string): Promise<void> {
+    const person = await this.#engine.metaverse.get(metaverseId);
+    if (person === undefined || person.object.deleted)
+      throw new NotThere(`The metaverse has no object ${metaverseId}.`);
+    if (object.metaverseId !== null && object.metaverseId !== metaverseId) {
+      throw new NotPossible(
+        "already-connected",
+        `${object.dn} is connected to ${object.metaverseId}. Disconnect it first.`,
+      );
+    }
+  }
+
+  /**
+   * The next full import that shows as many objects (± 1 percent) as the refused one is taken as complete.
+   * @throws NotThere, NotPossible
+   */
+  async acceptImport(runId: string, { who, why }: Caller): Promise<Run> {
+    const { runs, state, audit, options } = this.#engine;
+    const stored = await runs.get(runId);
+    if (stored === undefined) throw new NotThere(`There is no run ${runId}.`);
+    const { run } = stored;
+    const refused = run.steps.find(({ status }) => status === "completed-discovery-errors");
+    const shrunk = refused === undefined ? null : await state.get(refused.connector);
+    if (refused === undefined || shrunk === null || shrunk.shrunkRun !== runId || shrunk.shrunkTo === null) {
+      throw new NotPossible(
+        "import-not-acceptable",
+        refused === undefined
+          ? `Run ${runId} refused no import.`
+          : `Only the last import of ${refused.connector} that was refused because it had shrunk can be accepted. ` +
+              "An import that ended early, or shows less than the source counts, is to be repeated.",
+      );
+    }
+    const { connector } = refused;
+    const objects = shrunk.shrunkTo;
+    await audit.add({
+      at: isoTime(options.clock.now()),
+      who,
+      what: "acceptImport",
+      about: { connector, runId },
+      why,
+      details: { objects },
+    });
+    await state.update(connector, (now) =>
+      now.shrunkRun === runId ? { ...now, acceptedPopulation: now.shrunkTo } : now,
+    );
+    return run;
+  }
+}

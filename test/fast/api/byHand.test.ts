@@ -1,0 +1,82 @@
+import { beforeAll, expect, test, vi } from "vitest";
+import { call, engine, run, work, world } from "../../support/apiWorld.ts";
+
+vi.mock("../../../src/composition.ts", () => import("../../support/apiWorld.ts"));
+
+const headers = { "x-ms-client-principal-name": "ann@corp.example" };
+const post = (path: string, body?: unknown) => {
+  world.now += 1000;
+  return call("POST", path, body, headers);
+};
+
+beforeAll(async () => {
+  await run("AADMA", "Full Import (Stage Only)");
+  await run("AADMA", "Full Synchronization");
+});
+
+test("an order is a run of its own, named after its caller, and stands in the audit", async () => {
+  const { status, headers: answered, body } = await post("/connectors/AADMA/objects/ann/disconnect");
+  expect([status, answered.location]).toEqual([202, `/api/runs/${body.id}`]);
+  expect(body).toMatchObject({
+    startedBy: "ann@corp.example",
+    steps: [
+      { profile: "Disconnect by Hand", type: "deltaSync", order: { kind: "disconnect", as: "explicit" } },
+    ],
+  });
+  expect((await post("/connectors/AADMA/objects/bob/synchronize")).body).toMatchObject({
+    status: 409,
+    code: "run-in-progress",
+    runId: body.id,
+  });
+  await work();
+  expect((await call("GET", "/connectors/AADMA/objects/ann")).body).toMatchObject({
+    metaverseId: null,
+    state: "explicitDisconnector",
+  });
+  expect((await engine.audit.page(10)).entries).toMatchObject([
+    { who: "ann@corp.example", what: "disconnect", why: null, about: { runId: body.id } },
+  ]);
+});
+
+test("a disconnection is undone by a join, with a reason", async () => {
+  const metaverseId = (await call("GET", "/connectors/AADMA/objects/bob")).body.metaverseId;
+  const joined = await post("/connectors/AADMA/objects/ann/join", { metaverseId, why: "the same person" });
+  expect(joined.status).toBe(202);
+  await work();
+  // Bob has an object of this connector already.
+  expect((await call("GET", `/runs/${joined.body.id}`)).body).toMatchObject({ status: "completed-warnings" });
+  expect((await post("/connectors/AADMA/objects/ann/disconnect", { as: "normal" })).status).toBe(202);
+  await work();
+  expect((await call("GET", "/connectors/AADMA/objects/ann")).body).toMatchObject({ state: "connector" });
+  expect((await engine.audit.page(10)).entries.map(({ what, why }) => [what, why])).toEqual([
+    ["disconnect", null],
+    ["join", "the same person"],
+    ["disconnect", null],
+  ]);
+  const elsewhere = (await call("GET", "/connectors/AADMA/objects/ann")).body.metaverseId;
+  expect((await post("/connectors/AADMA/objects/bob/join", { metaverseId: elsewhere })).body).toMatchObject({
+    status: 409,
+    code: "already-connected",
+  });
+});
+
+test.each([
+  ["/connectors/AADMA/objects/nobody/retry", {}, 404, "not-found"],
+  ["/connectors/NOMA/objects/ann/retry", {}, 404, "unknown-connector"],
+  ["/connectors/AADMA/objects/ann/join", {}, 400, "bad-request"],
+  ["/connectors/AADMA/objects/ann/join", { metaverseId: "none" }, 404, "not-found"],
+  ["/connectors/AADMA/objects/ann/disconnect", { as: "filtered" }, 400, "bad-request"],
+  ["/runs/none/accept", { why: "moved" }, 404, "not-found"],
+  ["/runs/none/accept", {}, 400, "bad-request"],
+])("POST %s %j is answered with %i %s", async (path, body, status, code) => {
+  expect((await post(path, body)).body).toMatchObject({ status, code });
+});
+
+test("an import that was not refused cannot be accepted", async () => {
+  const id = await run("AADMA", "Full Import (Stage Only)");
+  expect((await post(`/runs/${id}/accept`, { why: "moved" })).body).toMatchObject({
+    status: 409,
+    code: "import-not-acceptable",
+    detail: `Run ${id} refused no import.`,
+  });
+});

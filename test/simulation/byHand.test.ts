@@ -1,0 +1,228 @@
+/** What a person does by hand with one object, over the real engine: joins, disconnections, accepted imports. */
+import { describe, expect, test } from "vitest";
+import { ByHand, NotPossible, NotThere, type Wanted } from "../../src/engine/byHand.ts";
+import { EngineWorld, guestId, guestOu } from "../support/engineWorld.ts";
+
+const caller = { who: "ann@corp.example", trigger: "http", why: "as agreed" } as const;
+
+async function worldOf(guests: number): Promise<EngineWorld> {
+  const world = new EngineWorld();
+  for (let number = 0; number < guests; number++) world.addGuest(number);
+  await world.cycle("initial");
+  expect(world.wrong()).toEqual([]);
+  world.accounts.writes.length = 0;
+  return world;
+}
+
+/** From the asking to the end of the run. */
+async function order(world: EngineWorld, connector: string, key: string, wanted: Wanted) {
+  world.now += 1000;
+  await new ByHand(world.engine).order(connector, key, wanted, caller);
+  await world.settle();
+  return world.lastRun();
+}
+
+const object = async (world: EngineWorld, connector: string, anchor: string) =>
+  (await world.engine.connectorSpace.findByAnchor(connector, anchor))!.object;
+const accountOf = (world: EngineWorld, number: number) => world.accountsOf(guestId(number))[0]!;
+const personOf = async (world: EngineWorld, number: number) =>
+  (await object(world, "AADMA", guestId(number))).metaverseId!;
+
+describe("an account that is disconnected by hand", () => {
+  test("stays as it is and alone: no rule joins it, and none is made beside it", async () => {
+    const world = await worldOf(3);
+    const { anchor } = accountOf(world, 1);
+    const person = await personOf(world, 1);
+    const run = await order(world, "ADMA", anchor, { kind: "disconnect", as: "explicit" });
+    expect(run).toMatchObject({ status: "success", startedBy: "ann@corp.example" });
+    expect(await object(world, "ADMA", anchor)).toMatchObject({
+      metaverseId: null,
+      disconnector: "explicit",
+      pendingExport: null,
+    });
+    world.guests.change(guestId(1), { displayName: "Changed" });
+    await world.cycle("delta");
+    await world.cycle("initial");
+    expect(world.accounts.writes).toEqual([]);
+    expect(world.accountsOf(guestId(1))).toHaveLength(1);
+    const { object: metaverse } = (await world.engine.metaverse.get(person))!;
+    expect(metaverse.connectors.map(({ connector }) => connector)).toEqual(["AADMA"]);
+    expect(Object.values(metaverse.attributes).filter(({ connector }) => connector === "ADMA")).toEqual([]);
+  });
+
+  test.each<[string, (person: string) => Wanted, boolean]>([
+    ["a join by hand", (metaverseId) => ({ kind: "join", metaverseId }), true],
+    ["being made a normal disconnector", () => ({ kind: "disconnect", as: "normal" }), false],
+  ])("comes back by %s", async (_, undo, explicitConnector) => {
+    const world = await worldOf(3);
+    const { anchor } = accountOf(world, 1);
+    const person = await personOf(world, 1);
+    await order(world, "ADMA", anchor, { kind: "disconnect", as: "explicit" });
+    await order(world, "ADMA", anchor, undo(person));
+    world.guests.change(guestId(1), { displayName: "Changed" });
+    await world.cycle("initial");
+    expect(await object(world, "ADMA", anchor)).toMatchObject({ metaverseId: person, explicitConnector });
+    expect(world.wrong()).toEqual([]);
+    expect(await world.outstanding()).toEqual([]);
+  });
+
+  test("is in the audit with who, why and what it was", async () => {
+    const world = await worldOf(1);
+    const { anchor } = accountOf(world, 0);
+    const run = await order(world, "ADMA", anchor, { kind: "disconnect", as: "explicit" });
+    const { entries } = await world.engine.audit.page(10);
+    expect(entries).toMatchObject([
+      {
+        who: "ann@corp.example",
+        what: "disconnect",
+        why: "as agreed",
+        about: { connector: "ADMA", runId: run.id },
+        details: { before: "connector", as: "explicit" },
+      },
+    ]);
+  });
+});
+
+test("a guest that is disconnected by hand takes along what it contributed; the account goes its way", async () => {
+  const world = await worldOf(3);
+  const person = await personOf(world, 1);
+  await order(world, "AADMA", guestId(1), { kind: "disconnect", as: "explicit" });
+  const left = await world.engine.metaverse.get(person);
+  expect(left?.object.deleted ?? true).toBe(true);
+  await world.cycle("initial");
+  expect((await world.persons()).get(guestId(1))).toBeUndefined();
+  expect(await object(world, "AADMA", guestId(1))).toMatchObject({ disconnector: "explicit" });
+});
+
+test("an account joined by hand is the person's, whatever it looks like, and no other is made", async () => {
+  const world = new EngineWorld();
+  world.addGuest(0);
+  const foreign = world.accounts.add(`CN=Foreign,${guestOu}`, { sAMAccountName: "foreign" });
+  await world.profile("AADMA", "Full Import (Stage Only)");
+  await world.profile("AADMA", "Full Synchronization");
+  await world.profile("ADMA", "Full Import (Stage Only)");
+  const metaverseId = await personOf(world, 0);
+  await order(world, "ADMA", foreign.anchor, { kind: "join", metaverseId });
+  await world.cycle("delta");
+  await world.cycle("initial");
+  expect(world.accounts.listed()).toHaveLength(1);
+  expect(foreign.attributes.displayName).toBe(`Guest ${guestId(0)}`);
+  expect(await object(world, "ADMA", foreign.anchor)).toMatchObject({ metaverseId, explicitConnector: true });
+  expect(await world.outstanding()).toEqual([]);
+});
+
+test("what cannot be done is said at once", async () => {
+  const world = await worldOf(2);
+  const byHand = new ByHand(world.engine);
+  const { anchor } = accountOf(world, 0);
+  const other = await personOf(world, 1);
+  await expect(byHand.order("ADMA", anchor, { kind: "join", metaverseId: other }, caller)).rejects.toThrow(
+    NotPossible,
+  );
+  await expect(
+    byHand.order("ADMA", anchor, { kind: "join", metaverseId: "0".repeat(32) }, caller),
+  ).rejects.toThrow(NotThere);
+  await expect(byHand.order("ADMA", "nobody", { kind: "retry" }, caller)).rejects.toThrow(NotThere);
+  expect((await world.engine.audit.page(10)).entries).toEqual([]);
+});
+
+test("a person who has an account already is no place for another", async () => {
+  const world = await worldOf(2);
+  const foreign = world.accounts.add(`CN=Foreign,${guestOu}`, { sAMAccountName: "foreign" });
+  await world.profile("ADMA", "Full Import (Stage Only)");
+  const metaverseId = await personOf(world, 0);
+  const run = await order(world, "ADMA", foreign.anchor, { kind: "join", metaverseId });
+  expect(run.status).toBe("completed-warnings");
+  expect(run.steps[0]!.detail).toContain("is connected to it");
+  expect(await object(world, "ADMA", foreign.anchor)).toMatchObject({ metaverseId: null });
+});
+
+test("one object is synchronised, the others are left as they are", async () => {
+  const world = await worldOf(3);
+  for (const number of [0, 1]) world.guests.change(guestId(number), { displayName: `Changed ${number}` });
+  await world.profile("AADMA", "Delta Import (Stage Only)");
+  const run = await order(world, "AADMA", guestId(1), { kind: "synchronize" });
+  expect(run.steps[0]).toMatchObject({ profile: "Synchronize Object", statistics: { connectorFlow: 1 } });
+  expect((await object(world, "AADMA", guestId(1))).pendingImport).toBeNull();
+  expect((await object(world, "AADMA", guestId(0))).pendingImport).toMatchObject({ change: "update" });
+  expect((await object(world, "ADMA", accountOf(world, 1).anchor)).pendingExport).toMatchObject({
+    attributes: [{ name: "displayName", after: "Changed 1" }],
+  });
+  await world.cycle("delta");
+  expect(world.wrong()).toEqual([]);
+});
+
+test("wherever the process dies, a join and a disconnection by hand are done in the end", async () => {
+  for (let effects = 1; effects < 60; effects++) {
+    const world = await worldOf(2);
+    const { anchor } = accountOf(world, 0);
+    const metaverseId = await personOf(world, 0);
+    const wanted: readonly Wanted[] = [
+      { kind: "disconnect", as: "explicit" },
+      { kind: "join", metaverseId },
+    ];
+    let crashes = 0;
+    for (const one of wanted) {
+      world.now += 1000;
+      const { crashes: before } = world;
+      await new ByHand(world.engine).order("ADMA", anchor, one, caller);
+      world.restart(effects);
+      await world.settle();
+      crashes += world.crashes - before;
+      world.restart();
+    }
+    expect(await object(world, "ADMA", anchor)).toMatchObject({ metaverseId, explicitConnector: true });
+    expect(await world.outstanding()).toEqual([]);
+    if (crashes === 0) return;
+  }
+  throw new Error("It never got through without a crash.");
+});
+
+describe("a full import that has shrunk", () => {
+  async function shrunk(counts = false) {
+    const world = new EngineWorld({ connector: { pageSize: 10 } });
+    for (let number = 0; number < 40; number++) world.addGuest(number);
+    await world.cycle("initial");
+    world.guests.counts = counts;
+    for (let number = 0; number < 10; number++) world.guests.forgotten.add(guestId(number));
+    const run = await world.profile("AADMA", "Full Import (Stage Only)");
+    expect(run.status).toBe("completed-discovery-errors");
+    for (const anchor of world.guests.forgotten) world.guests.remove(anchor);
+    return { world, run };
+  }
+
+  test("is believed the next time when it has been accepted, and only that once", async () => {
+    const { world, run } = await shrunk();
+    await new ByHand(world.engine).acceptImport(run.id, caller);
+    const accepted = await world.profile("AADMA", "Full Import (Stage Only)");
+    expect(accepted.status).toBe("success");
+    expect(accepted.steps[0]!.statistics).toMatchObject({ stageUpdate: 10 });
+    expect((await world.engine.audit.page(1)).entries[0]).toMatchObject({
+      what: "acceptImport",
+      about: { connector: "AADMA", runId: run.id },
+      details: { objects: 30 },
+    });
+    for (let number = 10; number < 20; number++) world.guests.forgotten.add(guestId(number));
+    expect((await world.profile("AADMA", "Full Import (Stage Only)")).status).toBe(
+      "completed-discovery-errors",
+    );
+  });
+
+  test("is refused again when it shows another population than the accepted one", async () => {
+    const { world, run } = await shrunk();
+    await new ByHand(world.engine).acceptImport(run.id, caller);
+    for (let number = 10; number < 13; number++) world.guests.forgotten.add(guestId(number));
+    expect((await world.profile("AADMA", "Full Import (Stage Only)")).status).toBe(
+      "completed-discovery-errors",
+    );
+  });
+
+  test("cannot be accepted against the source's own count, nor when it is not the last one", async () => {
+    const { world, run } = await shrunk(true);
+    const byHand = new ByHand(world.engine);
+    await expect(byHand.acceptImport(run.id, caller)).rejects.toThrow(NotPossible);
+    await expect(byHand.acceptImport("nothing", caller)).rejects.toThrow(NotThere);
+    const good = await world.cycle("delta");
+    await expect(byHand.acceptImport(good.id, caller)).rejects.toThrow("refused no import");
+  });
+});
