@@ -309,7 +309,7 @@ export class Engine {
       steps: [{ connector, profile, type: "deltaSync", order }],
       trigger,
       startedBy,
-      rulesVersion: await this.#storedRules(),
+      rulesVersion: await this.storeActiveRules(),
     });
   }
 
