@@ -6,9 +6,10 @@
  */
 import { readFileSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
 import colors from "picocolors";
-import { Api, ApiError, type Page, type Run } from "../cli/api.ts";
+import { Api, ApiError, type Page, type Run, UnreachableError } from "../cli/api.ts";
 import { type FollowOptions, followRun } from "../cli/followRun.ts";
 import { describeRun } from "../cli/print.ts";
 import { AppStartError } from "./host/settings.ts";
@@ -42,6 +43,8 @@ interface Options {
 
 const root = join(import.meta.dirname, "..");
 const problemsShownMax = 20;
+/** How long a host that was lost may take to come back. */
+const hostPatienceMs = 60_000;
 
 const options = new Command("npm start --")
   .description(
@@ -139,21 +142,38 @@ async function use(platform: Platform): Promise<number> {
  * --once, a delta cycle, and otherwise waits for its schedule.
  */
 async function firstRun(api: Api): Promise<Run | undefined> {
-  const [newest] = (await api.get<Page<Run>>("/runs", { limit: "1" })).items;
-  if (newest === undefined) return startAndFollow(api, "initial");
-  if (newest.endedAt) return options.once ? startAndFollow(api, "delta") : undefined;
+  const newest = await newestRun(api);
+  if (newest === undefined) return startAndFollow(api, "initial", newest);
+  if (newest.endedAt) return options.once ? startAndFollow(api, "delta", newest) : undefined;
   console.log(`Going on with run ${newest.id}`);
   const ended = await follow(api, newest.id);
-  return options.once && !stopRequested.signal.aborted ? startAndFollow(api, "delta") : ended;
+  return options.once && !stopRequested.signal.aborted ? startAndFollow(api, "delta", ended) : ended;
 }
 
-async function startAndFollow(api: Api, cycle: "initial" | "delta"): Promise<Run> {
+async function newestRun(api: Api): Promise<Run | undefined> {
+  for (const lastTry = Date.now() + hostPatienceMs; ; await sleep(500)) {
+    try {
+      return (await api.get<Page<Run>>("/runs", { limit: "1" })).items[0];
+    } catch (error) {
+      if (!(error instanceof UnreachableError) || Date.now() > lastTry) throw error;
+    }
+  }
+}
+
+/** @param before the newest run that was not started here */
+async function startAndFollow(api: Api, cycle: "initial" | "delta", before: Run | undefined): Promise<Run> {
   for (;;) {
     try {
       const { id } = await api.startCycle(cycle);
       console.log(`${cycle === "initial" ? "Initial" : "Delta"} cycle, run ${id}`);
       return await follow(api, id);
     } catch (error) {
+      if (error instanceof UnreachableError) {
+        // The host died before it answered. Whether it had made the run, the one that follows it knows.
+        const newest = await newestRun(api);
+        if (newest?.trigger === "start" && newest.id !== before?.id) return follow(api, newest.id);
+        continue;
+      }
       const inTheWay = error instanceof ApiError ? error.problem.runId : undefined;
       if (inTheWay === undefined) throw error;
       // The schedule was faster.

@@ -157,6 +157,16 @@ describe("the local platform", () => {
       expect(existsSync(join(state, name))).toBe(false);
   });
 
+  test("a host that dies before it answers is waited for, and the cycle that it made is not made twice", async () => {
+    rmSync(state, { recursive: true, force: true });
+    supervisor = new Supervisor(["--port", "0", "--guests", "3"], { DIES_WITHOUT_ANSWER: "1" });
+    await supervisor.says("Ctrl-C stops");
+    expect(supervisor.lines.join("\n")).toContain("initial cycle success");
+    expect(await runs()).toHaveLength(1);
+    supervisor.process.kill("SIGTERM");
+    await supervisor.ended;
+  });
+
   test("a setting that the app refuses ends the start with exit code 2 and its message alone", async () => {
     supervisor = new Supervisor(["--port", "0"], { AD_BIND_DN: "wrong" });
     expect(await supervisor.ended).toBe(2);
