@@ -4,7 +4,7 @@ import { colorStatus, duration, facts, instant, textTable } from "./print.ts";
 
 /** A value as the API writes it: `{"$dt"}`, `{"$bin"}`, `{"$int64"}` and `{"$ref"}` are what JSON has no form for. */
 type Value = string | number | boolean | Readonly<Record<string, string>>;
-type Values = Value | readonly Value[];
+export type Values = Value | readonly Value[];
 type Attributes = Readonly<Record<string, Values>>;
 type Changes = Readonly<Record<string, number>>;
 
@@ -28,6 +28,12 @@ export interface Connector {
   readonly lastFullImportAt: string | null;
   readonly fullImportRequired: boolean;
   readonly fullSynchronizationRequired: boolean;
+  readonly exportsHeld: {
+    readonly status: string;
+    readonly detail: string;
+    readonly since: string;
+    readonly runId: string;
+  } | null;
   readonly lastRuns: readonly RunSummary[];
 }
 
@@ -74,6 +80,8 @@ export interface ConnectorSpaceObject extends ConnectorSpaceItem {
     readonly message: string;
     readonly firstOccurred: string;
     readonly retryCount: number;
+    readonly retryAt?: string;
+    readonly quarantined?: true;
   } | null;
 }
 
@@ -146,6 +154,7 @@ export function describeConnector(connector: Connector): string {
     ["  explicit", "explicitDisconnectors"],
     ["Exports not yet confirmed", "unconfirmedExports"],
     ["Errors", "errors"],
+    ["  in quarantine", "quarantined"],
   ];
   return [
     facts([
@@ -159,6 +168,7 @@ export function describeConnector(connector: Connector): string {
         connector.lastFullImportAt === null ? "never" : instant(connector.lastFullImportAt),
       ],
       ["Needs", needs(connector)],
+      ["Exports are held", connector.exportsHeld?.detail],
       ["Run profiles", runProfiles.map((profile) => profile.name).join("\n")],
     ]),
     lastRuns.length === 0
@@ -177,8 +187,9 @@ export function describeConnector(connector: Connector): string {
   ].join("\n");
 }
 
-function needs({ fullImportRequired, fullSynchronizationRequired }: Connector): string {
+function needs({ fullImportRequired, fullSynchronizationRequired, exportsHeld }: Connector): string {
   return [
+    ...(exportsHeld ? [colors.red("approval of its export plan")] : []),
     ...(fullImportRequired ? ["full import"] : []),
     ...(fullSynchronizationRequired ? ["full synchronization"] : []),
   ].join(", ");
@@ -250,7 +261,7 @@ export function describeObject(object: ConnectorSpaceObject): string {
         "Error",
         error === null
           ? undefined
-          : `${colors.red(error.code)} in ${error.phase} since ${instant(error.firstOccurred)}, tried again ${error.retryCount} times\n${error.message}`,
+          : `${colors.red(error.code)} in ${error.phase} since ${instant(error.firstOccurred)}, tried again ${error.retryCount} times${nextTry(error)}\n${error.message}`,
       ],
     ]),
     ...(names.length === 0
@@ -264,10 +275,15 @@ export function describeObject(object: ConnectorSpaceObject): string {
   ].join("\n");
 }
 
+function nextTry({ retryAt, quarantined }: NonNullable<ConnectorSpaceObject["error"]>): string {
+  if (quarantined) return "; quarantined until it is let go";
+  return retryAt === undefined ? "" : `; not before ${instant(retryAt)}`;
+}
+
 function imageValues({ dn, attributes }: Image): ReadonlyMap<string, string> {
   return new Map([
     ["dn", dn],
-    ...Object.entries(attributes).map(([name, value]) => [name, text(name, value)] as const),
+    ...Object.entries(attributes).map(([name, value]) => [name, valueText(name, value)] as const),
   ]);
 }
 
@@ -279,7 +295,7 @@ function exportValues({ newDn, attributes }: PendingExport): ReadonlyMap<string,
 }
 
 function after(name: string, value: Values | null | undefined): string {
-  return value === undefined || value === null ? "(removed)" : text(name, value);
+  return value === undefined || value === null ? "(removed)" : valueText(name, value);
 }
 
 // ---- metaverse ---------------------------------------------------------------------------------------------------
@@ -301,7 +317,9 @@ export function describeMetaverse(
     items.map(({ id, objectType, attributes, connectors }) => [
       id,
       objectType,
-      ...columns.map((name) => shortened(attributes[name] === undefined ? "" : text(name, attributes[name]))),
+      ...columns.map((name) =>
+        shortened(attributes[name] === undefined ? "" : valueText(name, attributes[name])),
+      ),
       connectors.map(({ connector }) => connector).join(", "),
     ]),
   );
@@ -325,7 +343,7 @@ export function describeMetaverseObject({ id, objectType, lineage, connectors }:
       Object.entries(lineage).flatMap(([name, offers]) =>
         offers.map(({ value, connector, rule, precedence, since, won }) => [
           won ? name : colors.dim("  not used"),
-          text(name, value),
+          valueText(name, value),
           connector,
           rule,
           String(precedence),
@@ -347,13 +365,14 @@ function tableOf(head: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 /** One line for each value; GUIDs and SIDs as Windows writes them. */
-function text(name: string, values: Values): string {
+export function valueText(name: string, values: Values): string {
   const all = Array.isArray(values) ? (values as readonly Value[]) : [values as Value];
   return all.map((value) => one(name, value)).join("\n");
 }
 
 function one(name: string, value: Value): string {
-  if (typeof value !== "object") return String(value);
+  // Nothing that would move the cursor or colour the terminal, or make two lines of one value.
+  if (typeof value !== "object") return String(value).replaceAll(/\p{Cc}/gu, "\ufffd");
   const [[mark, content] = ["", ""]] = Object.entries(value);
   if (mark !== "$bin") return content;
   const bytes = Buffer.from(content, "base64");

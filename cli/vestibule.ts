@@ -17,6 +17,7 @@ import {
   type MetaverseItem,
   type MetaverseObject,
 } from "./describe.ts";
+import { addExportPlan } from "./exportPlan.ts";
 import { followRun } from "./followRun.ts";
 import { addInsight } from "./insight.ts";
 import { colorStatus, describeRun, duration, facts, instant, textTable, wentWell } from "./print.ts";
@@ -301,6 +302,7 @@ program
     if (health.status !== "healthy") process.exitCode = 1;
   });
 
+addExportPlan(program, { openApi, show, follow });
 addRulesImport(program);
 addInsight(program, { openApi, show, showPage, withPaging });
 

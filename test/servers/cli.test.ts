@@ -1,6 +1,8 @@
 import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { stripVTControlCharacters as plain } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Api, type Run } from "../../cli/api.ts";
@@ -236,6 +238,7 @@ describe("connectors and objects", () => {
       pendingExports: { add: 2, update: 0, delete: 1 },
       ...{ watermarkAt: startedAt, lastFullImportAt: null },
       ...{ fullImportRequired: true, fullSynchronizationRequired: true },
+      exportsHeld: null,
       lastRuns: [{ ...run, cycle: "delta", endedAt: run.endedAt! }],
     };
     const all = plain(describeConnectors([connector]));
@@ -343,5 +346,40 @@ describe("a run on the terminal", () => {
     expect(lines).toContain(finished);
     expect(lines).toContain("The API does not answer; waiting for it.");
     expect(lines.filter((line) => line.startsWith("[2/2]")).at(-1)).toContain("completed-export-errors");
+  });
+});
+
+describe("export plans", () => {
+  const item = { id: "1", anchor: null, dn: "CN=a", change: "add", reason: "r", attributes: [] };
+  const plan = {
+    connector: "ADMA",
+    hash: "ab".repeat(32),
+    state: "pending",
+    createdAt: startedAt,
+    expiresAt: startedAt,
+    counts: { add: 2 },
+    items: [item],
+  };
+
+  test("are read page by page, and written whole as a page", async () => {
+    answers.set("GET /api/connectors/ADMA/export-plan?limit=1000", { body: { ...plan, continuation: "c" } });
+    answers.set("GET /api/connectors/ADMA/export-plan?limit=1000&continuation=c", {
+      body: { ...plan, items: [{ ...item, dn: "CN=b" }] },
+    });
+    answers.set("GET /api/connectors/ADMA", { body: { exportsHeld: null } });
+    const file = join(mkdtempSync(join(tmpdir(), "plan-")), "plan.html");
+    expect(await vestibule("plan", "ADMA", "--html", file)).toMatchObject({ code: 0, out: "" });
+    const page = readFileSync(file, "utf8");
+    rmSync(dirname(file), { recursive: true });
+    expect(page).toContain("<bdi>CN=a</bdi>");
+    expect(page).toContain("<bdi>CN=b</bdi>");
+  });
+
+  test("are approved by hash, with a reason", async () => {
+    answers.set("POST /api/connectors/ADMA/export-plan/approve", { status: 202, body: run });
+    const { out, code } = await vestibule("approve", "ADMA", plan.hash, "--why", "Expected.");
+    expect({ out, code }).toMatchObject({ out: expect.stringContaining("Started run r1"), code: 0 });
+    expect(calls.at(-1)!.body).toEqual({ hash: plan.hash, why: "Expected." });
+    expect((await vestibule("approve", "ADMA", plan.hash)).err).toContain("--why");
   });
 });
