@@ -75,7 +75,9 @@ pattern), the examples here are the mended ones.
 
 Attributes are bare names, \`+\` and Concatenate join text, comparisons are functions (\`Eq\`, \`GreaterThan\`), \`Null()\`
 and \`CRLF()\` are written as calls. The stored form, \`<fn id="…"><arg>…\`, is read as well; document types and entities
-other than the five predefined ones are refused.
+other than the five predefined ones are refused. Where the two differ: \`Mid\` gives "" for a negative count,
+\`IsPresent\` asks for NULL alone (no object of MIM's holds empty text, but \`Left(Null(), 3)\` gives one), and numbers are
+taken for text.
 
 ### Limits
 

@@ -1,6 +1,7 @@
 /**
  * `npm run try -- 'Left([id], 20)' --attributes guest.json`: evaluates an expression and prints its value as JSON, or
- * what is wrong with it. Attributes and parameters are JSON files, or JSON itself: `--attributes '{"id": "x"}'`.
+ * what is wrong with it. Attributes and parameters are JSON files, or JSON itself: `--attributes '{"id": "x"}'`; so is
+ * `--imported`, which ImportedValue reads instead of the attributes.
  * Exit codes: 0 a value, 1 a problem of the expression, 2 wrong arguments.
  */
 import { readFileSync } from "node:fs";
@@ -11,7 +12,7 @@ import { renderProblem } from "../src/engine/core/expression/expression.ts";
 import { tryExpression } from "../src/engine/core/expression/tryOut.ts";
 import { dateTimeFromMs } from "../src/engine/core/values.ts";
 
-const usage = `npm run try -- '<expression>' [--attributes FILE|JSON] [--parameters FILE|JSON] [--language aadc|mim]`;
+const usage = `npm run try -- '<expression>' [--attributes FILE|JSON] [--imported FILE|JSON] [--parameters FILE|JSON] [--language aadc|mim]`;
 
 /** A mistake in the arguments; the message is for the person who made it. */
 class UsageError extends Error {}
@@ -30,6 +31,7 @@ function main(): number {
     allowPositionals: true,
     options: {
       attributes: { type: "string" },
+      imported: { type: "string" },
       parameters: { type: "string" },
       language: { type: "string" },
     },
@@ -40,6 +42,7 @@ function main(): number {
   const input = tryExpressionSchema.safeParse({
     expression,
     attributes: readJson("--attributes", options.attributes),
+    importedAttributes: readJson("--imported", options.imported),
     parameters: readJson("--parameters", options.parameters),
     language: options.language,
   });

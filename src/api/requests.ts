@@ -59,6 +59,9 @@ export const jsonParametersSchema = z.record(z.string(), jsonValueSchema);
 export const tryExpressionSchema = z.strictObject({
   expression: z.string(),
   attributes: jsonAttributesSchema.default({}),
+  importedAttributes: jsonAttributesSchema
+    .optional()
+    .describe("What ImportedValue reads; when left out, the attributes."),
   parameters: jsonParametersSchema.default({}),
   language: z.enum(["aadc", "mim"]).default("aadc"),
 });

@@ -67,6 +67,13 @@ describe("hostile expressions end in a clear error", () => {
   });
 });
 
+test("a long text is not searched for in many short ones, nor are bad DNs told apart by their stacks", () => {
+  const mv = Array.from({ length: 100_000 }, (_, i) => `v${i}`);
+  const long = "a".repeat(evaluationLimits.valueLengthMax);
+  expect(codesOf("Contains([mv], [long])", { mv, long })).toEqual([]);
+  expect(codesOf('Contains(CRef([mv]), CRef("cn=a"))', { mv })).toEqual([]);
+});
+
 describe("hostile values end in a clear error", () => {
   const many = Array.from({ length: 20_000 }, (_, i) => `value ${i}`);
   const long = "a".repeat(evaluationLimits.valueLengthMax);

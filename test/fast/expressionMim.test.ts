@@ -17,6 +17,13 @@ describe("MIM's text form", () => {
   ])("%s", (source, expected) => expect(outcome(source, { attributes }, mim)).toEqual(expected));
 
   test.each([
+    ['ConvertStringToGuid("x")', "ConvertStringToGuid: the text is no GUID."],
+    ['LeftPad("x", 3, "ab")', "LeftPad: padding is one character."],
+  ])("%s names its function as MIM does", (source, message) => {
+    expect(outcome(source, { attributes }, mim)).toEqual({ $error: message });
+  });
+
+  test.each([
     ["Eq(Salary)", "wrong-argument-count"],
     ['Eq(1, "a")', "type-mismatch"],
     ["LCase(Alias)", "unknown-function"],

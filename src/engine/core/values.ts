@@ -196,12 +196,16 @@ export type Rdn = readonly { readonly type: string; readonly value: string }[];
  * @throws TypeError when the text is not a DN.
  */
 export function parseDn(dn: string): Rdn[] {
+  return readDn(dn, (what, position) => {
+    throw new TypeError(`Not a distinguished name (${what} at position ${position + 1}): ${dn}`);
+  });
+}
+
+function readDn(dn: string, wrong: (what: string, position: number) => never): Rdn[] {
   const rdns: Rdn[] = [];
   if (dn.trim() === "") return rdns;
   let position = 0;
-  const fail = (what: string): never => {
-    throw new TypeError(`Not a distinguished name (${what} at position ${position + 1}): ${dn}`);
-  };
+  const fail = (what: string): never => wrong(what, position);
   let pairs: { type: string; value: string }[] = [];
   for (;;) {
     const equals = dn.indexOf("=", position);
@@ -262,10 +266,15 @@ export function escapeRdnValue(value: string): string {
   return escaped.replace(/ $/, "\\ ");
 }
 
+/** Thrown often and seen by nobody, so it has no stack of its own. */
+const notADn = new TypeError("Not a distinguished name");
+
 /** A key that is equal for two DNs exactly when they name the same entry; unparsable text compares as text. */
 export function dnKey(dn: string): string {
   try {
-    return `d${parseDn(dn)
+    return `d${readDn(dn, () => {
+      throw notADn;
+    })
       .map((rdn) =>
         rdn
           .map(

@@ -25,6 +25,16 @@ test.each<[string, object, unknown]>([
     { $int64: "9223372036854775807" },
   ],
   ["a reference", { expression: "[manager]", attributes: { manager: { $ref: "CN=a" } } }, { $ref: "CN=a" }],
+  ["the imported value", { expression: 'ImportedValue("mail")', attributes: { mail: "a@b" } }, "a@b"],
+  [
+    "an imported value of its own",
+    {
+      expression: '[mail] & ImportedValue("mail")',
+      attributes: { mail: "new" },
+      importedAttributes: { mail: "old" },
+    },
+    "newold",
+  ],
   [
     "a parameter",
     { expression: "%Domain.FQDN%", parameters: { "Domain.FQDN": "corp.example" } },

@@ -367,7 +367,7 @@ class Checker {
       node.span,
       definition.kind === "form" && definition.form === "Switch"
         ? "Switch takes pairs of a condition and a value."
-        : `${node.name} takes ${least === most ? least : `${least} to ${most}`} arguments, not ${count}.`,
+        : `${node.name} takes ${least === most ? least : `${least} to ${most}`} argument${most === 1 ? "" : "s"}, not ${count}.`,
       signatureOf(node.name, definition),
     );
     return false;

@@ -223,7 +223,7 @@ function weekday(value: DateTime): number {
 
 const datePatterns = [
   /^(?<year>\d{4})[-/.](?<month>\d{1,2})[-/.](?<day>\d{1,2})(?=$|[T ])/,
-  /^(?<month>\d{1,2})[-/.](?<day>\d{1,2})[-/.](?<year>\d{4})(?=$| )/,
+  /^(?<month>\d{1,2})[-/.](?<day>\d{1,2})[-/.](?<year>\d{4}|\d{2})(?=$| )/,
   /^(?:[A-Za-z]{3,9},? )?(?<day>\d{1,2})[ -](?<name>[A-Za-z]{3,9}),?[ -](?<year>\d{4})(?=$| )/,
   /^(?:[A-Za-z]{3,9},? )?(?<name>[A-Za-z]{3,9}) (?<day>\d{1,2}),? (?<year>\d{4})(?=$| )/,
 ] as const;
@@ -259,7 +259,7 @@ export function parseDateTime(source: string): DateTime | undefined {
       if (half !== undefined) hour = (hour % 12) + (half === "PM" ? 12 : 0);
     }
     const local = fromParts({
-      year: Number(year),
+      year: year!.length === 2 ? inCentury(Number(year)) : Number(year),
       month: monthNumber,
       day: Number(day),
       hour,
@@ -277,6 +277,11 @@ export function parseDateTime(source: string): DateTime | undefined {
     return fromTicks(local.ticks + (sign === "-" ? offset : -offset));
   }
   return undefined;
+}
+
+/** As .NET Framework's invariant calendar, on which Entra Connect runs: 30 to 99 are of the 20th century. */
+function inCentury(year: number): number {
+  return year + (year < 30 ? 2000 : 1900);
 }
 
 function monthNumberOf(name: string): number | undefined {

@@ -62,7 +62,8 @@ export const evaluationCodes = {
   "number-out-of-range": "The result does not fit into 64 bits.",
   "list-length-mismatch": "Two lists of different length cannot be combined value by value.",
   "unknown-parameter": "The parameter has no value.",
-  "imported-value-unavailable": "ImportedValue was used where no confirmed import exists, as in a try-out.",
+  "imported-value-unavailable":
+    "ImportedValue was used where there is no connected object that an import could have shown.",
   "limit-exceeded": "The evaluation took too many steps or made too large a value.",
 } as const;
 export type EvaluationCode = keyof typeof evaluationCodes | "type-mismatch" | "wrong-option";

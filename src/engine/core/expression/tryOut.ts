@@ -11,10 +11,14 @@ import {
 import { compileExpression, ExpressionError, type Problem, type Result } from "./expression.ts";
 import type { FlowMarker, Language } from "./syntax.ts";
 
+type JsonObject = Readonly<Record<string, JsonValue | readonly JsonValue[] | null>>;
+
 export interface TryOut {
   readonly expression: string;
   /** A list is multi-valued; null and the empty list are absent. */
-  readonly attributes: Readonly<Record<string, JsonValue | readonly JsonValue[] | null>>;
+  readonly attributes: JsonObject;
+  /** What ImportedValue reads; when left out, the attributes: they are then as the last import has shown them. */
+  readonly importedAttributes?: JsonObject | undefined;
   readonly parameters: Readonly<Record<string, JsonValue>>;
   readonly language: Language;
 }
@@ -30,18 +34,20 @@ const resultLengthMax = 1_048_576;
 
 /** @throws TypeError for a value that is not in one of the JSON forms */
 export function tryExpression(
-  { expression, attributes, parameters, language }: TryOut,
+  { expression, attributes, importedAttributes, parameters, language }: TryOut,
   clock: { readonly now: DateTime; random(): number },
 ): TryOutResult {
   const compiled = compileExpression(expression, { language });
   if (!compiled.ok) return { kind: "problems", problems: compiled.problems };
   // Maps, because a name such as "constructor" must not find what every object has.
-  const values = new Map(Object.entries(attributes).map(([name, json]) => [name, attributeFromJson(json)]));
+  const values = valuesOf(attributes);
+  const imported = importedAttributes === undefined ? values : valuesOf(importedAttributes);
   const given = new Map(Object.entries(parameters).map(([name, json]) => [name, valueFromJson(json)]));
   try {
     const result = compiled.expression.evaluate({
       ...clock,
       attribute: (name) => values.get(name),
+      importedValue: (name) => imported.get(name),
       parameter: (name) => given.get(name),
     });
     return { kind: "value", value: resultToJson(result), warnings: compiled.warnings };
@@ -52,7 +58,11 @@ export function tryExpression(
   }
 }
 
-function attributeFromJson(json: TryOut["attributes"][string]): AttributeValue | undefined {
+function valuesOf(json: JsonObject): ReadonlyMap<string, AttributeValue | undefined> {
+  return new Map(Object.entries(json).map(([name, value]) => [name, attributeFromJson(value)]));
+}
+
+function attributeFromJson(json: JsonObject[string]): AttributeValue | undefined {
   if (!Array.isArray(json)) return json === null ? undefined : valueFromJson(json);
   return json.length === 0 ? undefined : json.map(valueFromJson);
 }

@@ -4,6 +4,7 @@
  */
 import type { DateTime, JsonValue, Reference, Value } from "../../values.ts";
 import type { EvaluationContext } from "../evaluate.ts";
+import { ExpressionError } from "../problems.ts";
 import type { Datum, FlowValue, Type } from "../types.ts";
 import * as types from "../types.ts";
 
@@ -169,12 +170,25 @@ export function defineForm(form: Form, entry: Documentation & { readonly syntax:
   return { kind: "form", form, ...entry };
 }
 
-/** The same function under another dialect's name, with that dialect's documentation and examples. */
+/**
+ * The same function under another dialect's name, with that dialect's documentation and examples. Its errors name it
+ * as it is called there.
+ */
 export function renamed(
-  original: FunctionDefinition,
-  entry: Pick<Documentation, "source" | "examples"> & Partial<Pick<FunctionDefinition, "does">>,
+  [from, original]: readonly [string, FunctionDefinition],
+  to: string,
+  entry: Pick<Documentation, "source" | "examples"> & Partial<Pick<FunctionDefinition, "does" | "evaluate">>,
 ): FunctionDefinition {
-  return { ...original, numbersAsText: true, ...entry };
+  const evaluate = (...args: readonly unknown[]) => {
+    try {
+      return original.evaluate(...args);
+    } catch (error) {
+      if (error instanceof ExpressionError && error.message.startsWith(`${from}: `))
+        error.message = `${to}${error.message.slice(from.length)}`;
+      throw error;
+    }
+  };
+  return { ...original, numbersAsText: true, ...(from !== to && { evaluate }), ...entry };
 }
 
 function defined(

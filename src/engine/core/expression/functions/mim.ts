@@ -16,7 +16,7 @@ import { programFlowFunctions } from "./programFlow.ts";
 import { textFunctions } from "./text.ts";
 
 export const mimFunctions = {
-  BitAnd: renamed(mathFunctions.BitAnd, {
+  BitAnd: renamed(["BitAnd", mathFunctions.BitAnd], "BitAnd", {
     source: mimReference("bitand"),
     examples: [
       ["BitAnd(-3, 514)", 512],
@@ -24,7 +24,7 @@ export const mimFunctions = {
       ["BitAnd(Null(), 2)", 0],
     ],
   }),
-  BitOr: renamed(mathFunctions.BitOr, {
+  BitOr: renamed(["BitOr", mathFunctions.BitOr], "BitOr", {
     source: mimReference("bitor"),
     examples: [
       ["BitOr(2, 512)", 514],
@@ -32,7 +32,7 @@ export const mimFunctions = {
       ["BitOr(Null(), 2)", 2],
     ],
   }),
-  ConvertSidToString: renamed(conversionFunctions.StringFromSid, {
+  ConvertSidToString: renamed(["StringFromSid", conversionFunctions.StringFromSid], "ConvertSidToString", {
     source: mimReference("convertsidtostring"),
     examples: [
       [
@@ -44,7 +44,7 @@ export const mimFunctions = {
       ["ConvertSidToString(Null())", null],
     ],
   }),
-  ConvertStringToGuid: renamed(conversionFunctions.CGuid, {
+  ConvertStringToGuid: renamed(["CGuid", conversionFunctions.CGuid], "ConvertStringToGuid", {
     source: mimReference("convertstringtoguid"),
     examples: [
       ['ConvertStringToGuid("00112233-4455-6677-8899-aabbccddeeff")', { $bin: "MyIRAFVEd2aImaq7zN3u/w==" }],
@@ -73,18 +73,22 @@ export const mimFunctions = {
     false,
     false,
   ]),
-  EscapeDNComponent: renamed(directoryFunctions.EscapeDNComponent, {
-    source: mimReference("escapednccomponent"),
-    examples: [
-      [
-        'EscapeDNComponent("CN=" + DisplayName) + ",DC=com"',
-        "CN=Doe\\, Jane,DC=com",
-        { attributes: { DisplayName: "Doe, Jane" } },
+  EscapeDNComponent: renamed(
+    ["EscapeDNComponent", directoryFunctions.EscapeDNComponent],
+    "EscapeDNComponent",
+    {
+      source: mimReference("escapednccomponent"),
+      examples: [
+        [
+          'EscapeDNComponent("CN=" + DisplayName) + ",DC=com"',
+          "CN=Doe\\, Jane,DC=com",
+          { attributes: { DisplayName: "Doe, Jane" } },
+        ],
+        ['EscapeDNComponent("CN=a")', "CN=a"],
+        ["EscapeDNComponent(Null())", null],
       ],
-      ['EscapeDNComponent("CN=a")', "CN=a"],
-      ["EscapeDNComponent(Null())", null],
-    ],
-  }),
+    },
+  ),
   GreaterThan: comparison(
     "GreaterThan",
     "greaterthan",
@@ -99,7 +103,7 @@ export const mimFunctions = {
     (a, b) => compare(undefined, ">=", a, b),
     [true, false, true],
   ),
-  Guid: renamed(programFlowFunctions.Guid, {
+  Guid: renamed(["Guid", programFlowFunctions.Guid], "Guid", {
     source: "rules of the FIM service management agent; not in the functions reference",
     examples: [
       ["Guid()", "80808080-8080-4080-8080-808080808080"],
@@ -122,15 +126,19 @@ export const mimFunctions = {
       ["IIF(IsPresent(Mail), Mail, Null())", null],
     ],
   }),
-  IsPresent: renamed(evaluationFunctions.IsPresent, {
+  // MIM's objects hold no empty text, so there it is a test for null alone.
+  IsPresent: renamed(["IsNull", evaluationFunctions.IsNull], "IsPresent", {
+    does: "Whether there is a value; text that an expression has made empty is one.",
     source: mimReference("ispresent"),
+    evaluate: (value) => evaluationFunctions.IsNull.evaluate(value) === false,
     examples: [
+      ["IsPresent(Left(Mail, 1))", true],
       ["IsPresent(Mail)", false],
       ["IsPresent(Mail)", true, { attributes: { Mail: "a@b" } }],
       ["IsPresent(Null())", false],
     ],
   }),
-  Left: renamed(textFunctions.Left, {
+  Left: renamed(["Left", textFunctions.Left], "Left", {
     source: mimReference("left"),
     examples: [
       ['Left("Britta Simon", 3)', "Bri"],
@@ -138,7 +146,7 @@ export const mimFunctions = {
       ["Left(Null(), 3)", ""],
     ],
   }),
-  LeftPad: renamed(textFunctions.PadLeft, {
+  LeftPad: renamed(["PadLeft", textFunctions.PadLeft], "LeftPad", {
     source: mimReference("leftpad"),
     examples: [
       ['LeftPad("User", 10, "0")', "000000User"],
@@ -160,7 +168,7 @@ export const mimFunctions = {
     (a, b) => compare(undefined, "<=", a, b),
     [true, true, false],
   ),
-  LowerCase: renamed(textFunctions.LCase, {
+  LowerCase: renamed(["LCase", textFunctions.LCase], "LowerCase", {
     source: mimReference("lowercase"),
     examples: [
       ['LowerCase("TeSt")', "test"],
@@ -168,7 +176,7 @@ export const mimFunctions = {
       ["LowerCase(Null())", null],
     ],
   }),
-  LTrim: renamed(textFunctions.LTrim, {
+  LTrim: renamed(["LTrim", textFunctions.LTrim], "LTrim", {
     source: mimReference("ltrim"),
     examples: [
       ['LTrim(" Test ")', "Test "],
@@ -201,7 +209,7 @@ export const mimFunctions = {
     (a, b) => !equals(undefined, "NotEquals", a, b),
     [false, true, true],
   ),
-  ProperCase: renamed(textFunctions.PCase, {
+  ProperCase: renamed(["PCase", textFunctions.PCase], "ProperCase", {
     source: mimReference("propercase"),
     examples: [
       ['ProperCase("$TEsT")', "$Test"],
@@ -209,7 +217,7 @@ export const mimFunctions = {
       ["ProperCase(Null())", null],
     ],
   }),
-  RandomNum: renamed(mathFunctions.RandomNum, {
+  RandomNum: renamed(["RandomNum", mathFunctions.RandomNum], "RandomNum", {
     source: mimReference("randomnum"),
     examples: [
       ["RandomNum(0, 999)", 500],
@@ -217,7 +225,7 @@ export const mimFunctions = {
       ["RandomNum(Null(), 1)", { $error: "RandomNum: start is NULL." }],
     ],
   }),
-  ReplaceString: renamed(textFunctions.Replace, {
+  ReplaceString: renamed(["Replace", textFunctions.Replace], "ReplaceString", {
     source: mimReference("replacestring"),
     examples: [
       ['ReplaceString("One Microsoft Way", "Way", "Street")', "One Microsoft Street"],
@@ -225,7 +233,7 @@ export const mimFunctions = {
       ['ReplaceString(Null(), "a", "b")', null],
     ],
   }),
-  Right: renamed(textFunctions.Right, {
+  Right: renamed(["Right", textFunctions.Right], "Right", {
     source: mimReference("right"),
     examples: [
       ['Right("Britta Simon", 3)', "mon"],
@@ -233,7 +241,7 @@ export const mimFunctions = {
       ["Right(Null(), 3)", ""],
     ],
   }),
-  RightPad: renamed(textFunctions.PadRight, {
+  RightPad: renamed(["PadRight", textFunctions.PadRight], "RightPad", {
     source: mimReference("rightpad"),
     examples: [
       ['RightPad("User", 10, "0")', "User000000"],
@@ -241,7 +249,7 @@ export const mimFunctions = {
       ['RightPad(Null(), 3, "0")', ""],
     ],
   }),
-  RTrim: renamed(textFunctions.RTrim, {
+  RTrim: renamed(["RTrim", textFunctions.RTrim], "RTrim", {
     source: mimReference("rtrim"),
     examples: [
       ['RTrim(" Test ")', " Test"],
@@ -249,7 +257,7 @@ export const mimFunctions = {
       ["RTrim(Null())", null],
     ],
   }),
-  Trim: renamed(textFunctions.Trim, {
+  Trim: renamed(["Trim", textFunctions.Trim], "Trim", {
     source: mimReference("trim"),
     examples: [
       ['Trim(" Test ")', "Test"],
@@ -257,7 +265,7 @@ export const mimFunctions = {
       ["Trim(Null())", null],
     ],
   }),
-  UpperCase: renamed(textFunctions.UCase, {
+  UpperCase: renamed(["UCase", textFunctions.UCase], "UpperCase", {
     source: mimReference("uppercase"),
     examples: [
       ['UpperCase("test")', "TEST"],
@@ -265,7 +273,7 @@ export const mimFunctions = {
       ["UpperCase(Null())", null],
     ],
   }),
-  Word: renamed(textFunctions.Word, {
+  Word: renamed(["Word", textFunctions.Word], "Word", {
     source: mimReference("word"),
     examples: [
       ['Word("Test;;Function", 2, ";")', ""],

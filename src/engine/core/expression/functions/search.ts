@@ -9,6 +9,8 @@ const builtInLengthMax = 32;
 /** As `text.indexOf(match, from)`. */
 export function indexOf(text: string, match: string, from = 0): number {
   if (match.length <= builtInLengthMax) return text.indexOf(match, from);
+  // Before the table of fallbacks is made: a list may hold many short texts, and the match be a long one.
+  if (match.length > text.length - from) return -1;
   // Knuth, Morris and Pratt: where a mismatch continues.
   const fallback = new Int32Array(match.length);
   for (let i = 1, length = 0; i < match.length; i++) {
