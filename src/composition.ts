@@ -3,6 +3,7 @@
  * configuration or settings is thrown here, before any function is registered.
  */
 import { randomBytes } from "node:crypto";
+import { createRequire } from "node:module";
 import { DefaultAzureCredential } from "@azure/identity";
 import { connectorKinds, openConnectors } from "./connectors.ts";
 import { ServiceBus } from "./engine/bus/serviceBus.ts";
@@ -10,6 +11,9 @@ import { loadConfiguration } from "./engine/configuration/loadConfiguration.ts";
 import { Engine } from "./engine/engine.ts";
 import { AzureTables } from "./engine/stores/tables/azureTables.ts";
 import { readSettings } from "./settings.ts";
+import { countedBus, countedTables } from "./telemetry/counted.ts";
+import { openTelemetry } from "./telemetry/open.ts";
+import { tellSignals } from "./telemetry/signals.ts";
 
 export const settings = readSettings(process.env);
 
@@ -22,6 +26,10 @@ const credential = new DefaultAzureCredential(
   clientId === undefined ? {} : { managedIdentityClientId: clientId },
 );
 
+const { version } = createRequire(import.meta.url)("../../package.json") as { readonly version: string };
+const telemetry = openTelemetry(settings.telemetry, credential, version, (message) => console.warn(message));
+tellSignals(telemetry, () => Date.now());
+
 const bus = new ServiceBus(
   "connectionString" in settings.serviceBus
     ? settings.serviceBus
@@ -29,13 +37,15 @@ const bus = new ServiceBus(
   settings.queues,
 );
 
+const tables = new AzureTables(
+  "connectionString" in settings.storage
+    ? settings.storage
+    : { serviceUri: settings.storage.serviceUri, credential },
+);
+
 export const engine = new Engine({
-  tables: new AzureTables(
-    "connectionString" in settings.storage
-      ? settings.storage
-      : { serviceUri: settings.storage.serviceUri, credential },
-  ),
-  bus,
+  tables: countedTables(tables, telemetry),
+  bus: countedBus(bus, telemetry),
   pingBus: () => bus.ping(),
   clock: { now: () => Date.now() },
   random: () => Math.random(),
@@ -47,5 +57,6 @@ export const engine = new Engine({
   openConnector: ({ name }) => connectors.get(name)!,
   stagingMode: () => (process.env.STAGING_MODE ?? "false").toLowerCase() === "true",
   timings: settings.timings,
+  telemetry,
   log: (message) => console.log(message),
 });

@@ -1,6 +1,7 @@
 import { ConfigurationError, type ConfigurationProblem } from "./engine/core/configuration.ts";
 import type { StepQueue } from "./engine/ports/bus.ts";
 import { defaultTimings, type Timings } from "./engine/runs/protocol.ts";
+import type { TelemetrySettings } from "./telemetry/open.ts";
 
 /** The app settings that the platform itself needs; those of connectors stand in their configuration. */
 export interface Settings {
@@ -11,6 +12,7 @@ export interface Settings {
   readonly cycleSchedule: string;
   readonly watchdogSchedule: string;
   readonly configFolder: string;
+  readonly telemetry: TelemetrySettings;
   readonly timings: Timings;
 }
 
@@ -18,7 +20,8 @@ const unresolvedReference = "@Microsoft.KeyVault(";
 
 /**
  * @param environment the app settings. Besides those of DESIGN section 10: `IMPORT_QUEUE`, `SYNC_QUEUE`,
- *   `EXPORT_QUEUE` (names of the queues), `WATCHDOG_SCHEDULE` (NCRONTAB), `RUN_LEASE_SECONDS` and
+ *   `EXPORT_QUEUE` (names of the queues), `WATCHDOG_SCHEDULE` (NCRONTAB), `WEBHOOK_URL` and `WEBHOOK_FORMAT` (json or
+ *   teams: where events are posted), `RUN_LEASE_SECONDS` and
  *   `RUN_TIME_BUDGET_SECONDS` (of one function's work), and `RUN_RETRY_SECONDS` ("15,45": the waits before work is
  *   tried again that a directory, or the tables, did not answer; after the last one the step ends)
  * @throws ConfigurationError naming every setting that is wrong, and what to do
@@ -119,6 +122,26 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   if (staging !== undefined && !/^(true|false)$/i.test(staging)) {
     wrong("STAGING_MODE", `is ${JSON.stringify(staging)}, neither true nor false`, "Give one of them.");
   }
+  const insights = text("APPLICATIONINSIGHTS_CONNECTION_STRING");
+  if (insights !== undefined && !connectionParts(insights).has("instrumentationkey")) {
+    wrong(
+      "APPLICATIONINSIGHTS_CONNECTION_STRING",
+      "is not a connection string of Application Insights",
+      "Copy it from the component's overview: InstrumentationKey=…;IngestionEndpoint=…. Leave it out for none.",
+    );
+  }
+  const webhookUrl = text("WEBHOOK_URL");
+  if (webhookUrl !== undefined && !isWebAddress(webhookUrl)) {
+    wrong("WEBHOOK_URL", "is not an https address", "Give the address of the webhook, or leave it out.");
+  }
+  const webhookFormat = text("WEBHOOK_FORMAT") ?? "json";
+  if (webhookFormat !== "json" && webhookFormat !== "teams") {
+    wrong(
+      "WEBHOOK_FORMAT",
+      `is ${JSON.stringify(webhookFormat)}`,
+      "Give json or teams, or leave it out for json.",
+    );
+  }
   const leaseMs = seconds("RUN_LEASE_SECONDS", defaultTimings.leaseMs);
   const settings: Settings = {
     storage: storage === undefined ? { serviceUri: serviceUri ?? "" } : { connectionString: storage },
@@ -131,6 +154,16 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     cycleSchedule: schedule("CYCLE_SCHEDULE", "0 */30 * * * *"),
     watchdogSchedule: schedule("WATCHDOG_SCHEDULE", "0 * * * * *"),
     configFolder: text("CONFIG_DIR") ?? "config",
+    telemetry: {
+      connectionString: insights,
+      byIdentity: /(^|;)\s*authorization\s*=\s*aad/i.test(
+        environment.APPLICATIONINSIGHTS_AUTHENTICATION_STRING ?? "",
+      ),
+      webhook:
+        webhookUrl === undefined
+          ? undefined
+          : { url: webhookUrl, format: webhookFormat === "teams" ? "teams" : "json" },
+    },
     timings: {
       ...defaultTimings,
       leaseMs,
@@ -163,6 +196,15 @@ function isStorageConnection(parts: ReadonlyMap<string, string>): boolean {
 function isServiceBusConnection(parts: ReadonlyMap<string, string>): boolean {
   const hasKey = parts.has("sharedaccesskeyname") && parts.has("sharedaccesskey");
   return /^sb:\/\/./i.test(parts.get("endpoint") ?? "") && (hasKey || parts.has("sharedaccesssignature"));
+}
+
+/** Plain http only to this machine: a webhook's address is a secret. */
+function isWebAddress(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return (
+    protocol === "https:" || (protocol === "http:" && (hostname === "localhost" || /^127\./.test(hostname)))
+  );
 }
 
 const monthNames = "jan feb mar apr may jun jul aug sep oct nov dec".split(" ");

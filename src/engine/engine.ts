@@ -9,7 +9,9 @@ import { compileRuleTexts } from "./core/readConfiguration.ts";
 import type { Bus, StepMessage } from "./ports/bus.ts";
 import { type Connector, ConnectorError, type ObjectTypeSchema } from "./ports/connector.ts";
 import type { Tables } from "./ports/tables.ts";
+import { silence, type Telemetry } from "./ports/telemetry.ts";
 import { effectItem } from "./rulesDiff.ts";
+import { RunReporter } from "./runReporter.ts";
 import { type EngineParts, isoTime } from "./runs/engine.ts";
 import { ExportStep } from "./runs/exportStep.ts";
 import { ImportStep } from "./runs/importStep.ts";
@@ -48,6 +50,8 @@ export interface EngineOptions {
   openConnector(definition: ConnectorConfiguration): Connector;
   stagingMode(): boolean;
   readonly timings: Timings;
+  /** Nobody watches when left out. */
+  readonly telemetry?: Telemetry;
   log(message: string): void;
 }
 
@@ -90,6 +94,8 @@ export class Engine {
   readonly protocol: RunProtocol;
   readonly parts: EngineParts;
   readonly #rules: RulesStore;
+  readonly #telemetry: Telemetry;
+  readonly #reporter: RunReporter;
   readonly #connectors = new Map<string, Connector>();
   readonly #schemas = new Map<
     string,
@@ -124,6 +130,8 @@ export class Engine {
       connector: async (name) => this.connector(name),
       stagingMode: options.stagingMode,
     };
+    this.#telemetry = options.telemetry ?? silence;
+    this.#reporter = new RunReporter({ ...this, telemetry: this.#telemetry, clock, log: options.log });
     const imports = new ImportStep(this.parts);
     const synchronisation = new SyncStep(this.parts);
     const diff = {
@@ -156,6 +164,7 @@ export class Engine {
         if ((await this.schedule.get()).suspended) return;
         await this.protocol.startOrQueue(await this.#cycleRequest(cycle, "timer"));
       },
+      onEnded: (run) => this.#reporter.ended(run),
       log: options.log,
     });
   }
@@ -365,8 +374,34 @@ export class Engine {
       : `cycle ${cycle} started: run ${run.id}`;
   }
 
-  receive(message: StepMessage): Promise<string> {
-    return this.protocol.receive(message);
+  /** Works on one message; what it did is part of its run's operation in the telemetry. */
+  async receive(message: StepMessage): Promise<string> {
+    const { clock } = this.options;
+    const startedAt = clock.now();
+    const { runId: run, step, shard, seq, attempt } = message;
+    const tell = (outcome: string, failed: boolean) =>
+      this.#telemetry.span(
+        "step message",
+        run,
+        { startedAt, endedAt: clock.now(), failed },
+        {
+          ...{ run, step: String(step), shard, seq: String(seq), attempt: String(attempt), outcome },
+        },
+      );
+    try {
+      const outcome = await this.protocol.receive(message);
+      tell(outcome, false);
+      return outcome;
+    } catch (error) {
+      tell((error as Error).name, true);
+      throw error;
+    }
+  }
+
+  /** The watchdog timer. @returns what was sent again */
+  async watch(): Promise<readonly string[]> {
+    await this.#reporter.cycleAge();
+    return this.protocol.watch();
   }
 }
 

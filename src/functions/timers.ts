@@ -11,6 +11,6 @@ app.timer("cycleTimer", {
 app.timer("watchdogTimer", {
   schedule: process.env.WATCHDOG_SCHEDULE === undefined ? settings.watchdogSchedule : "%WATCHDOG_SCHEDULE%",
   handler: async (_timer, context) => {
-    for (const woken of await engine.protocol.watch()) context.warn(`sent again: ${woken}`);
+    for (const woken of await engine.watch()) context.warn(`sent again: ${woken}`);
   },
 });

@@ -102,10 +102,11 @@ export function openAzureMonitor({ connectionString, credential, version }: Azur
       else instrument(histograms, name, () => meter.createHistogram(name)).record(value, dimensions);
     },
     span(name, run, { startedAt, endedAt, failed, isRun = false }, properties) {
+      // As a server's span it is a request, with its name; a consumer's loses the name on the way.
       if (isRun) ids.next = { traceId: traceIdOf(run), spanId: spanIdOf(run) };
       const span = tracer.startSpan(
         name,
-        { startTime: startedAt, kind: SpanKind.CONSUMER, attributes: properties, root: isRun },
+        { startTime: startedAt, kind: SpanKind.SERVER, attributes: properties, root: isRun },
         isRun ? ROOT_CONTEXT : inRun(run),
       );
       ids.next = undefined;

@@ -39,7 +39,8 @@ export function webhook({ url, format, onFailure, timeoutMs = 10_000 }: WebhookO
         if (last) onFailure(`The webhook answered ${response.status} to ${name}. Check WEBHOOK_URL.`);
       } catch (error) {
         // The error of fetch names the address, which is secret.
-        const why = (error as Error).name === "TimeoutError" ? "did not answer in time" : "could not be reached";
+        const why =
+          (error as Error).name === "TimeoutError" ? "did not answer in time" : "could not be reached";
         if (last) onFailure(`The webhook ${why} for ${name}. Check WEBHOOK_URL.`);
       }
     }
@@ -47,7 +48,12 @@ export function webhook({ url, format, onFailure, timeoutMs = 10_000 }: WebhookO
 
   return {
     event(name, properties) {
-      if (name === "RunEnded" && properties.outcome !== "failed" && properties.outcome !== "succeeded-in-part") return;
+      if (
+        name === "RunEnded" &&
+        properties.outcome !== "failed" &&
+        properties.outcome !== "succeeded-in-part"
+      )
+        return;
       const posted: Promise<void> = post(name, properties).finally(() => underWay.delete(posted));
       underWay.add(posted);
     },
@@ -70,7 +76,13 @@ function card(name: TelemetryEvent, properties: Dimensions): object {
           type: "AdaptiveCard",
           version: "1.4",
           body: [
-            { type: "TextBlock", size: "Medium", weight: "Bolder", wrap: true, text: `Vestibule: ${titles[name]}` },
+            {
+              type: "TextBlock",
+              size: "Medium",
+              weight: "Bolder",
+              wrap: true,
+              text: `Vestibule: ${titles[name]}`,
+            },
             { type: "FactSet", facts: shown.map((key) => ({ title: key, value: properties[key] })) },
           ],
         },

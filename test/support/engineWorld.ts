@@ -9,6 +9,7 @@ import { ExportPlans } from "../../src/engine/exportPlan.ts";
 import type { StepMessage } from "../../src/engine/ports/bus.ts";
 import type { Connector } from "../../src/engine/ports/connector.ts";
 import type { Operation, Row, RowPage, RowQuery, Tables } from "../../src/engine/ports/tables.ts";
+import type { Telemetry } from "../../src/engine/ports/telemetry.ts";
 import { defaultTimings, type Timings } from "../../src/engine/runs/protocol.ts";
 import { MemoryTables } from "../../src/engine/stores/memory/memoryTables.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
@@ -156,6 +157,7 @@ class Life {
 }
 
 export interface WorldOptions {
+  readonly telemetry?: Telemetry;
   readonly detectsDuplicates?: boolean;
   readonly configuration?: Configuration;
   readonly timings?: Partial<Timings>;
@@ -255,6 +257,7 @@ export class EngineWorld {
         this.options.open?.(name) ?? open(name === "AADMA" ? this.guests : this.accounts),
       stagingMode: () => this.stagingMode,
       timings: { ...defaultTimings, ...this.options.timings },
+      ...(this.options.telemetry === undefined ? {} : { telemetry: this.options.telemetry }),
       log: () => undefined,
     });
   }

@@ -140,6 +140,8 @@ export interface ProtocolParts {
   readonly handlers: Readonly<Record<StepType, StepHandler>>;
   /** Starts the cycle that had to wait for a run to end. */
   startQueued(cycle: string): Promise<void>;
+  /** Told once of each run that has ended; it must not throw. */
+  onEnded?(run: Run): Promise<void>;
   log(message: string): void;
 }
 
@@ -560,8 +562,10 @@ export class RunProtocol {
     const steps = run.steps.map((step) =>
       step.status === "waiting" ? { ...step, status: "not-run" } : step,
     );
-    const { queuedCycle } = await this.#parts.runs.end(stored, { ...run, status, endedAt, steps });
+    const ended = { ...run, status, endedAt, steps };
+    const { queuedCycle } = await this.#parts.runs.end(stored, ended);
     if (queuedCycle !== null) await this.#parts.startQueued(queuedCycle);
+    await this.#parts.onEnded?.(ended);
   }
 
   /** The timer that keeps any chain from hanging silently: it sends again what should have been worked on long ago. */

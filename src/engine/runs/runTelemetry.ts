@@ -2,12 +2,18 @@ import type { Telemetry } from "../ports/telemetry.ts";
 import type { Run, StepRecord } from "../stores/runs.ts";
 
 /** Statuses (SEMANTICS H4) after which nobody has to do anything. */
-const fine = new Set(["success", "completed-no-objects", "completed-warnings", "completed-transient-objects"]);
+const fine = new Set([
+  "success",
+  "completed-no-objects",
+  "completed-warnings",
+  "completed-transient-objects",
+]);
 /** The run was as it should be; single objects were not. */
 const inPart = new Set(["completed-sync-errors", "completed-export-errors"]);
 /** Somebody has to decide before anything is exported. */
-const held = /^stopped-(?:(?:add|update|rename|disable|deletion|delete)-threshold-exceeded|approval-required)$/;
-const refused = new Set(["no-start-credentials", "no-start-permission", "stopped-access-denied"]);
+const held =
+  /^stopped-(?:(?:add|update|rename|disable|deletion|delete)-threshold-exceeded|approval-required)$/;
+const refused = new Set(["no-start-credentials", "stopped-permission"]);
 
 export type RunOutcome = "succeeded" | "succeeded-in-part" | "held" | "stopped" | "failed";
 
@@ -15,7 +21,7 @@ export function outcomeOf(status: string): RunOutcome {
   if (fine.has(status)) return "succeeded";
   if (inPart.has(status)) return "succeeded-in-part";
   if (held.test(status)) return "held";
-  return status === "stopped-user-termination" || status === "stopped-user" ? "stopped" : "failed";
+  return status === "stopped-user" ? "stopped" : "failed";
 }
 
 export interface ErrorCount {

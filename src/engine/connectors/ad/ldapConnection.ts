@@ -1,5 +1,6 @@
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { ConnectorError } from "../../ports/connector.ts";
+import { type CertificateSignal, certificateSeen } from "../../ports/signals.ts";
 import { connectionFailure, noticeOfDisconnection } from "./ldapErrors.ts";
 import { type LdapEntry, LdapFramer, LdapProtocolError, type LdapResult } from "./ldapMessages.ts";
 
@@ -60,6 +61,10 @@ export class LdapConnection {
     const host = hostname.replace(/^\[(.*)\]$/, "$1"); // an IPv6 address stands in brackets
     return new Promise((resolve, reject) => {
       const socket = connect({ ...tls, host, port: port === "" ? 636 : Number(port) });
+      socket.once("secureConnect", () => {
+        const validTo = Date.parse(socket.getPeerCertificate().valid_to);
+        certificateSeen.publish({ host: tls.servername ?? host, validTo } satisfies CertificateSignal);
+      });
       const settle = (error: Error | undefined) => {
         clearTimeout(timer);
         socket.removeAllListeners();

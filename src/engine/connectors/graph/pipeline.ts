@@ -13,6 +13,7 @@ import { gunzip } from "node:zlib";
 import type { Context, Middleware, MiddlewareOptions } from "@microsoft/microsoft-graph-client";
 import type { ConnectorContext } from "../../ports/connector.ts";
 import { ConnectorError } from "../../ports/connector.ts";
+import { type ThrottledSignal, throttled } from "../../ports/signals.ts";
 import type { ConnectionFailure, GraphAnswer } from "./failures.ts";
 import { answerFailure, BrokenAnswerError, connectionFailure, isTransient } from "./failures.ts";
 
@@ -99,6 +100,8 @@ export class RetryHandler extends Handler {
       if (!failure.transient || !repeatable || attempt >= this.#policy.attemptsMax || tooLate) {
         throw failure.error;
       }
+      if (failure.error.kind === "throttled")
+        throttled.publish({ system: "graph", waitMs: delayMs } satisfies ThrottledSignal);
       call.context.log(`${failure.error.message} Asking again in ${(delayMs / 1000).toFixed(1)} s.`);
       await sleep(
         delayMs,

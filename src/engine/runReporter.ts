@@ -1,0 +1,87 @@
+import type { Telemetry } from "./ports/telemetry.ts";
+import type { Clock } from "./runs/lease.ts";
+import { type ErrorCount, outcomeOf, tellRunEnded } from "./runs/runTelemetry.ts";
+import type { ConnectorSpaceStore } from "./stores/connectorSpace.ts";
+import type { ConnectorStateStore } from "./stores/connectorState.ts";
+import type { HistoryStore, Run, RunStore } from "./stores/runs.ts";
+
+export interface ReporterParts {
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+  readonly runs: RunStore;
+  readonly history: HistoryStore;
+  readonly connectorSpace: ConnectorSpaceStore;
+  readonly state: ConnectorStateStore;
+  log(message: string): void;
+}
+
+/** Errors of a step that are counted by code: one request's worth. */
+const errorsMax = 1_000;
+/** Runs that are looked through for the last good cycle. */
+const recentRuns = 50;
+
+/** Gathers what is told of runs. Telling never fails a run: what goes wrong here is logged. */
+export class RunReporter {
+  readonly #parts: ReporterParts;
+
+  constructor(parts: ReporterParts) {
+    this.#parts = parts;
+  }
+
+  /** Of a run that has just ended. */
+  async ended(run: Run): Promise<void> {
+    const { telemetry, log } = this.#parts;
+    try {
+      tellRunEnded(telemetry, run, await this.#errors(run));
+      // A run without work changed nothing of what is pending; an idle cycle stays cheap.
+      if (run.steps.some(({ statistics }) => Object.values(statistics).some((count) => count !== 0)))
+        await this.#pending(run);
+      await telemetry.flush();
+    } catch (error) {
+      log(`Telemetry of run ${run.id} is incomplete: ${(error as Error).message}`);
+    }
+  }
+
+  /** How long ago a cycle has ended well. */
+  async cycleAge(): Promise<void> {
+    const { telemetry, clock, runs, log } = this.#parts;
+    try {
+      const { runs: recent } = await runs.page(recentRuns);
+      const good = recent.find(({ cycle, status, endedAt }) => {
+        const outcome = outcomeOf(status);
+        return cycle !== null && endedAt !== null && outcome.startsWith("succeeded");
+      });
+      if (good !== undefined)
+        telemetry.metric("vestibule.cycle.age", clock.now() - Date.parse(good.endedAt!), {});
+    } catch (error) {
+      log(`The age of the last cycle is not known: ${(error as Error).message}`);
+    }
+  }
+
+  async #errors(run: Run): Promise<readonly ErrorCount[]> {
+    const counts = new Map<string, ErrorCount>();
+    for (const { number, connector, status } of run.steps) {
+      if (!status.endsWith("-errors")) continue;
+      for (const { code } of await this.#parts.history.errors(run.id, number, errorsMax)) {
+        const key = `${connector}\n${code}`;
+        counts.set(key, { connector, code, count: (counts.get(key)?.count ?? 0) + 1 });
+      }
+    }
+    return [...counts.values()];
+  }
+
+  async #pending(run: Run): Promise<void> {
+    const { telemetry, clock, connectorSpace, state } = this.#parts;
+    for (const connector of new Set(run.steps.map((step) => step.connector))) {
+      const totals = await connectorSpace.totals(connector);
+      for (const [counter, count] of Object.entries(totals)) {
+        // import.add, export.delete and so on
+        if (/^(import|export)\./.test(counter))
+          telemetry.metric("vestibule.pending", count, { connector, kind: counter });
+      }
+      const { watermarkAt } = await state.get(connector);
+      if (watermarkAt !== null)
+        telemetry.metric("vestibule.watermark.age", clock.now() - Date.parse(watermarkAt), { connector });
+    }
+  }
+}
