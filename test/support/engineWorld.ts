@@ -164,7 +164,7 @@ export interface WorldOptions {
   readonly connector?: ConnectorOptions;
   readonly tables?: CountedTables;
   /** Opens the connectors in place of those over the directories in memory. */
-  open?(name: string): Connector;
+  open?(name: string): Connector | undefined;
 }
 
 export class EngineWorld {
