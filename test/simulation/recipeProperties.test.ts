@@ -136,6 +136,23 @@ async function settled(world: EngineWorld, cycle: "initial" | "delta"): Promise<
 
 const edits = fc.array(fc.array(editArbitrary, { maxLength: 4 }), { minLength: 1, maxLength: 4 });
 
+test("the variations are what they say", () => {
+  const configuration = varied({
+    without: ["givenName", "info"],
+    displayName: "{ target: displayName, constant: x }",
+    scope: "{ attribute: mail, operator: ISNOTNULL }",
+    adPrecedence: 90,
+    retains: false,
+  });
+  const [out] = configuration.rules.outbound("ADMA", "person");
+  const targets = out!.flows.map(({ target }) => target);
+  expect([targets.includes("sn"), targets.includes("givenName"), targets.includes("info")]).toEqual([
+    ...[true, false, false],
+  ]);
+  expect(configuration.connectors.get("AADMA")!.retainMs).toBeNull();
+  expect(configuration.rules.inbound("ADMA", "user")[0]).toMatchObject({ precedence: 90 });
+});
+
 describe("for any rules and edits", () => {
   test("delta ends where full ends", async () => {
     await fc.assert(
