@@ -242,6 +242,13 @@ describe("scoping filter (R1, R2)", () => {
     const condition = { attribute: "title", operator, ...(value !== undefined && { value }) };
     expect(inScope([[condition]], { title: attribute })).toBe(expected);
   });
+  test("a value of ISIN that holds a semicolon is also a value by itself", () => {
+    const scoped = configurationOf([
+      inbound({ scope: [[{ attribute: "title", operator: "ISIN", value: "a;b" }]] }),
+    ]);
+    const kinds = ["a", "b", "a;b", "c"].map((title) => placed(scoped, object({ id: "1", title })).kind);
+    expect(kinds).toEqual(["projection", "projection", "projection", "disconnector"]);
+  });
   test("for an absent attribute exactly the negative operators hold", () => {
     const holds = (operator: string, value = "2") => inScope([[{ attribute: "title", operator, value }]], {});
     for (const operator of [
@@ -623,6 +630,48 @@ describe("flows and precedence (R13 to R16)", () => {
         low([{ target: "tags", source: "tags" }]),
       ),
     ).toEqual(["merge-types-differ"]);
+  });
+  test("what an object has merged in stays while its flows fail, and the others go on", () => {
+    const merging = (connector: string, precedence: number, target: string, more: Json[] = []) =>
+      inbound({
+        name: `${connector} in`,
+        connector,
+        precedence,
+        flows: [
+          { target: "uid", source: "id" },
+          { target: "tags", source: target, mergeType: "merge" },
+          ...more,
+        ],
+      });
+    const failing = { target: "title", expression: 'IIF([title] = "bad", Error("no"), [title])' };
+    for (const [hrPrecedence, crmPrecedence] of [
+      [10, 20],
+      [20, 10],
+    ] as const) {
+      const configuration = configurationOf([
+        merging("hr", hrPrecedence, "tags", [failing]),
+        merging("crm", crmPrecedence, "tags"),
+      ]);
+      const hr = connected({ id: "1", tags: ["h"] });
+      const crm = connected({ id: "1", tags: ["c"] }, { connector: "crm" });
+      const settled = [hr, crm].map((one) => ({
+        ...one,
+        pendingImport: null,
+        synchronized: one.pendingImport!.image,
+      }));
+      const before = synchronized(configuration, settled).metaverse!;
+      expect([...(before.attributes.tags!.value as string[])].sort()).toEqual(["c", "h"]);
+      const bad = connected({ id: "1", tags: ["h", "new"], title: "bad" });
+      const failed = synchronized(configuration, [bad, settled[1]!], before);
+      expect(failed.errors).toHaveLength(1);
+      expect([...(failed.metaverse!.attributes.tags!.value as string[])].sort()).toEqual(["c", "h"]);
+      const more = {
+        ...settled[1]!,
+        synchronized: object({ id: "1", tags: ["c", "d"] }).pendingImport!.image,
+      };
+      const flowed = synchronized(configuration, [bad, more], before).metaverse!;
+      expect([...(flowed.attributes.tags!.value as string[])].sort()).toEqual(["c", "d", "h"]);
+    }
   });
   test("what a connector that goes has given is recalled, and the next in precedence speaks (R16)", () => {
     const crm = inbound({

@@ -102,13 +102,12 @@ export function compileScope(groups: readonly ScopeGroup[]): ScopeTest {
 function compileCondition({ attribute, operator, value }: ScopeCondition): ScopeTest {
   const positive = negations[operator] ?? operator;
   const negated = positive !== operator;
-  const texts = Array.isArray(value)
-    ? value
-    : positive === "ISIN"
-      ? String(value ?? "")
-          .split(";")
-          .map((text) => text.trim())
-      : [String(value ?? "")];
+  const whole: readonly string[] = Array.isArray(value) ? value : [String(value ?? "")];
+  // A text lists its values with semicolons, or is one value that holds some.
+  const texts =
+    positive === "ISIN" && !Array.isArray(value)
+      ? [...whole, ...whole[0]!.split(";").map((text) => text.trim())]
+      : whole;
   const fixed = texts.some((text) => text.includes("%")) ? null : texts.map(operandOf);
   return (context) => {
     const operands = fixed ?? texts.map((text) => operandOf(withParameters(text, context)));

@@ -445,19 +445,36 @@ class Synchronization {
     }
   }
 
-  /** What the object contributed before, for as long as its new values cannot be computed. */
+  /**
+   * What the object contributed before, for as long as its new values cannot be computed. Of a merged attribute nobody
+   * remembers which values were whose, so all of them stay, and the other objects may still add to them.
+   */
   #frozen(object: ConnectorSpaceObject): readonly Contribution[] {
-    return Object.entries(this.#input.metaverse.attributes)
-      .filter(([, value]) => value.connector === object.connector)
-      .map(([attribute, { value, connector, rule, precedence }]) => ({
-        attribute,
-        connector,
-        object: object.id,
-        rule,
-        precedence,
-        offer: { value },
-        mergeType: "update",
-      }));
+    const { connector } = object;
+    const merging = new Map(
+      this.#configuration.rules
+        .inbound(connector, object.objectType)
+        .flatMap((rule) => rule.flows.map((flow) => [flow.target, { rule, flow }] as const))
+        .filter(([, { flow }]) => flow.mergeType !== "update"),
+    );
+    return Object.entries(this.#input.metaverse.attributes).flatMap(
+      ([attribute, present]): Contribution[] => {
+        const merge = merging.get(attribute);
+        if (merge === undefined && present.connector !== connector) return [];
+        const isFirst = present.connector === connector;
+        return [
+          {
+            attribute,
+            connector,
+            object: object.id,
+            rule: isFirst ? present.rule : merge!.rule.name,
+            precedence: isFirst ? present.precedence : merge!.rule.precedence,
+            offer: { value: present.value },
+            mergeType: merge?.flow.mergeType ?? "update",
+          },
+        ];
+      },
+    );
   }
 
   /** The object keeps its pending import for a retry; one that was to be linked just now is not linked. */
