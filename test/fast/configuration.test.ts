@@ -108,7 +108,17 @@ describe("mistakes are told with file, line, column and remedy", () => {
     [
       "a value that is not known",
       changed("rules/AAD-B2B-IN.yaml", "direction: inbound", "direction: inbund"),
-      'config/rules/AAD-B2B-IN.yaml:4:12 "direction" is wrong: it must be "inbound" or "outbound".',
+      'config/rules/AAD-B2B-IN.yaml:4:12 "direction" is wrong: it must be "inbound" or "outbound". Did you mean "inbound"?',
+    ],
+    [
+      "an item of a list that is not known",
+      changed("rules/AD-B2B-OUT.yaml", "[ACCOUNTDISABLE,", "[ACCOUNTDISABLED,"),
+      /^config\/rules\/AD-B2B-OUT\.yaml:30:17 "ownedBits" is wrong: it must be .*"ACCOUNTDISABLE".* Did you mean "ACCOUNTDISABLE"\?$/,
+    ],
+    [
+      "a value of a kind that does not fit",
+      changed("rules/AD-B2B-OUT.yaml", "[ACCOUNTDISABLE, SMARTCARD_REQUIRED]", "ACCOUNTDISABLE"),
+      /:30:16 "ownedBits" is wrong: expected number, received string, or expected array, received string\.$/,
     ],
     [
       "an unknown attribute in a flow",

@@ -76,7 +76,6 @@ export class YamlFile {
 
   #reportIssue(issue: z.core.$ZodIssue, knownKeys: readonly string[]): void {
     const path = issue.path.filter((key) => typeof key !== "symbol");
-    const name = path.at(-1);
     if (issue.code === "unrecognized_keys") {
       for (const key of issue.keys) {
         const suggestion = closest(key, knownKeys);
@@ -90,9 +89,24 @@ export class YamlFile {
       }
       return;
     }
+    if (issue.code === "invalid_union") {
+      const alternative = likeliestAlternative(issue.errors);
+      for (const inner of alternative ?? [])
+        this.#reportIssue({ ...inner, path: [...issue.path, ...inner.path] }, knownKeys);
+      if (alternative !== undefined) return;
+    }
     const isMissing = issue.code === "invalid_type" && this.#node(path, true) === undefined;
+    const name = nameOf(path);
     if (isMissing) this.report(path, `"${name}" is missing.`, `Add "${name}" here.`);
-    else this.report(path, `"${name}" is wrong: ${plainMessage(issue)}.`, "");
+    else this.report(path, `"${name}" is wrong: ${plainMessage(issue)}.`, this.#suggestion(issue, path));
+  }
+
+  /** For a word that is none of those that are known. */
+  #suggestion(issue: z.core.$ZodIssue, path: Path): string {
+    const node = this.#node(path, true);
+    if (issue.code !== "invalid_value" || !isScalar(node)) return "";
+    const near = closest(String(node.value), issue.values.map(String));
+    return near === undefined ? "" : `Did you mean "${near}"?`;
   }
 
   #keyPlace(path: Path, key: string): { line: number; column: number; length?: number } {
@@ -157,8 +171,22 @@ function sourceOffset(text: string, node: Scalar, value: string, offset: number)
   return at;
 }
 
+/** What people call the place: an item of a list goes by the name of its list. */
+function nameOf(path: Path): string {
+  return String(path.findLast((key) => typeof key === "string") ?? "");
+}
+
+/** The problems of the alternative that fits best, one that has the right shape and is wrong only further inside. */
+function likeliestAlternative(
+  alternatives: readonly (readonly z.core.$ZodIssue[])[],
+): readonly z.core.$ZodIssue[] | undefined {
+  return alternatives.find((issues) => issues.length > 0 && issues.every(({ path }) => path.length > 0));
+}
+
 function plainMessage(issue: z.core.$ZodIssue): string {
   if (issue.code === "invalid_value")
     return `it must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
+  if (issue.code === "invalid_union")
+    return [...new Set(issue.errors.flat().map(plainMessage))].join(", or ") || issue.message;
   return issue.message.replace(/^Invalid input: /, "").replace(/\.$/, "");
 }
