@@ -7,6 +7,7 @@ import type { ConnectorSpaceObject, MetaverseObject, ObjectError } from "./core/
 import { attributesToJson, dateTimeFromMs } from "./core/values.ts";
 import type { Engine } from "./engine.ts";
 import { type MetaverseClause, meetsClause } from "./metaverseSearch.ts";
+import { withoutSeen } from "./runs/importLimits.ts";
 import { exportToJson, imageToJson, type Stored } from "./stores/connectorSpace.ts";
 import { addCounters, type Counters } from "./stores/fence.ts";
 import type { StoredMetaverseObject } from "./stores/metaverse.ts";
@@ -82,10 +83,8 @@ export class Queries {
     step: StepRecord,
   ): Promise<{ statistics: Counters; lastError?: string; retryAt?: string }> {
     const rows = await this.#engine.checkpoints.list(run.id, run.currentStep);
-    const counted = await this.#engine.connectorSpace.counted(step.connector, {
-      runId: run.id,
-      step: run.currentStep,
-    });
+    const key = { runId: run.id, step: run.currentStep };
+    const counted = withoutSeen(await this.#engine.connectorSpace.counted(step.connector, key));
     const failing = rows.find(({ checkpoint }) => checkpoint.lastError !== null)?.checkpoint;
     return {
       statistics: addCounters(counted, ...rows.map(({ checkpoint }) => checkpoint.statistics)),

@@ -1,8 +1,8 @@
 /** What a pending export counts as, what a refusal makes of it, limits, and the order of a plan. */
 import { describe, expect, test } from "vitest";
 import { afterExport, escrowed, exportKind, resting } from "../../src/engine/core/exporting.ts";
-import { exceededExportLimit } from "../../src/engine/core/exportLimits.ts";
 import { inExportOrder, plannedChange } from "../../src/engine/core/exportOrder.ts";
+import { exceededExportLimit } from "../../src/engine/core/limits.ts";
 import {
   type AttributeChange,
   type ConnectorSpaceObject,

@@ -61,7 +61,7 @@ test("a process that dies at any effect of the initial cycle leaves nothing wron
     if (point % 5 === 0) await expectNothingMore(world, point);
   }
   expect(point).toBeGreaterThan(150);
-}, 20_000);
+}, 60_000);
 
 /** Six guests, then one is renamed, one added, one deleted, one restored, and somebody makes an account by hand. */
 async function history(world: EngineWorld, crashAt: number): Promise<readonly Run[]> {

@@ -1,5 +1,6 @@
 /** Limits, holds, approvals, refused changes: what an export may write, over the real engine. */
 import { describe, expect, test, vi } from "vitest";
+import { ByHand } from "../../src/engine/byHand.ts";
 import type { ConnectorConfiguration } from "../../src/engine/core/configuration.ts";
 import type { ExportPlan } from "../../src/engine/exportPlan.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
@@ -94,6 +95,83 @@ describe("a limit that is exceeded", () => {
     expect((await count.cycle("initial")).status).toBe("stopped-add-threshold-exceeded");
     expect(count.accounts.writes).toEqual([]);
   });
+});
+
+describe("a limit on import", () => {
+  const { limits } = recipe.connectors.get("ADMA")!;
+  const unlimited = { count: null, percent: null };
+  const noExportLimits = {
+    limits: { ...limits, export: { ...limits.export, disable: unlimited, delete: unlimited } },
+  };
+
+  test.each([
+    ["gone", "stopped-deletion-threshold-exceeded", (world: EngineWorld) => remove(world, 0, 5)],
+    [
+      "disabled",
+      disableStatus,
+      (world: EngineWorld) => {
+        for (let number = 0; number < 5; number++)
+          world.guests.change(guestId(number), { accountEnabled: false });
+      },
+    ],
+  ])(
+    "counts objects that an import sees %s: the plan can be seen, and waits",
+    async (what, status, happen) => {
+      const world = await worldOf(40, noExportLimits);
+      happen(world);
+      const run = await world.cycle("delta");
+      expect(run.status).toBe(status);
+      expect(run.steps[0]).toMatchObject({
+        status: "completed-warnings",
+        detail: `The import of AADMA saw 5 objects ${what}, more than the limit of 10 percent of 40 connected objects. The exports of ADMA are held until somebody approves their plan.`,
+        statistics: { stageUpdate: 5 },
+      });
+      expect(world.accounts.writes).toEqual([]);
+      expect(await planOf(world)).toMatchObject({ state: "held", counts: { disable: 5 } });
+      await world.approve();
+      // The confirming import sees five disabled accounts: our own doing.
+      expect((await world.cycle("delta")).status).toBe("success");
+      world.guests.change(guestId(20), { displayName: "Renamed" });
+      expect((await world.cycle("delta")).status).toBe("success");
+      expect(world.wrong()).toEqual([]);
+    },
+  );
+
+  test("is none for what may just be, and its count survives the death of the process", async () => {
+    const world = await worldOf(40, noExportLimits);
+    remove(world, 0, 4);
+    expect((await world.cycle("delta")).status).toBe("success");
+    for (const effects of [2, 5, 8, 11, 14, 17, 20]) {
+      const other = await worldOf(40, noExportLimits);
+      remove(other, 0, 5);
+      other.lifeOfEach = Number.POSITIVE_INFINITY;
+      other.restart(effects);
+      expect((await other.cycle("delta")).status).toBe("stopped-deletion-threshold-exceeded");
+      expect(other.crashes).toBeGreaterThan(0);
+      expect(other.accounts.writes).toEqual([]);
+    }
+  });
+});
+
+test("an object that was quarantined is tried again when somebody lets it go", async () => {
+  const world = await worldOf(3, {
+    exportRetries: { delayMs: hourMs, delayMaxMs: hourMs, quarantineAfter: 2 },
+  });
+  const account = world.accountsOf(guestId(1))[0]!;
+  world.accounts.add(`CN=In The Way,${guestOu}`, { userPrincipalName: "taken@corp.example" });
+  world.guests.change(guestId(1), { userPrincipalName: "taken@corp.example" });
+  for (let count = 0; count < 3; count++) await world.cycle("delta");
+  expect(exportOf(await world.lastRun()).detail).toContain("quarantined");
+  const blocker = world.accounts.listed().find(({ dn }) => dn.startsWith("CN=In The Way"))!;
+  world.accounts.change(blocker.anchor, { userPrincipalName: "other@corp.example" });
+  await world.cycle("delta");
+  expect(world.accounts.writes).toEqual([]);
+  const caller = { who: "ann@corp.example", trigger: "http", why: "It was in the way." } as const;
+  world.now += 1000;
+  await new ByHand(world.engine).order("ADMA", account.anchor, { kind: "retry" }, caller);
+  await world.settle();
+  expect((await world.cycle("delta")).status).toBe("success");
+  expect(account.attributes.userPrincipalName).toBe("taken@corp.example");
 });
 
 describe("an approval", () => {

@@ -20,6 +20,11 @@ export type ExportKind = "add" | "adopt" | "update" | "rename" | "enable" | "dis
 /** ADS_UF_ACCOUNTDISABLE, [MS-ADTS] 2.2.16. */
 const accountDisable = 2n;
 
+/** Whether the values say of an account that it is disabled. */
+export function isDisabled(values: Readonly<Record<string, AttributeValue | null>>): boolean {
+  return Object.entries(values).some(([name, value]) => disabled(name, value ?? undefined) === true);
+}
+
 function disabled(name: string, value: AttributeValue | undefined): boolean | null {
   if (name === "userAccountControl" && typeof value === "bigint") return (value & accountDisable) !== 0n;
   if (name === "accountEnabled" && typeof value === "boolean") return !value;
@@ -70,13 +75,6 @@ function retryAfter(
   if (refusals <= refusalsBeforeWaiting) return undefined;
   const delay = Math.min(delayMs * 2 ** (refusals - refusalsBeforeWaiting - 1), delayMaxMs);
   return { digest, at: new Date(Date.parse(now) + delay).toISOString() };
-}
-
-/** The object with its refusals forgotten: the next export tries it. */
-export function released(object: ConnectorSpaceObject): ConnectorSpaceObject {
-  if (object.error?.phase !== "export") return object;
-  const { retry: _, ...error } = object.error;
-  return { ...object, error: { ...error, retryCount: 0 } };
 }
 
 /** 22 characters that change when anything that would be sent changes. */

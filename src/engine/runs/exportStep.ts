@@ -1,8 +1,8 @@
 import type { Configuration } from "../core/configuration.ts";
 import { afterExport, escrowed, exportDigest } from "../core/exporting.ts";
-import { exceededExportLimit } from "../core/exportLimits.ts";
 import type { PlanItem } from "../core/exportOrder.ts";
 import { shardOf } from "../core/identity.ts";
+import { exceededExportLimit } from "../core/limits.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import type { Connector, ExportChange } from "../ports/connector.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";

@@ -18,6 +18,7 @@ import type { RunError } from "../stores/runs.ts";
 import { seenKey } from "../stores/seen.ts";
 import { chunked } from "../stores/texts.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
+import { holdBeyondLimits, seenCounter, withoutSeen } from "./importLimits.ts";
 import { type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
 
 /**
@@ -97,7 +98,8 @@ export class ImportStep implements StepHandler {
     run: { readonly id: string; readonly currentStep: number },
     step: { readonly connector: string; readonly number: number },
   ): Promise<Counters> {
-    return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
+    const key = { runId: run.id, step: step.number - 1 };
+    return withoutSeen(await this.#parts.connectorSpace.counted(step.connector, key));
   }
 }
 
@@ -114,6 +116,7 @@ class ImportJob {
   readonly #slice: Slice;
   readonly #connector: Connector;
   readonly #definition: ConnectorConfiguration;
+  readonly #configuration: Configuration;
   readonly #options: StagingOptions;
   readonly #context: ConnectorContext;
   /** By anchor hash; only loaded for a full import. */
@@ -127,6 +130,7 @@ class ImportJob {
     this.#slice = slice;
     this.#connector = connector;
     this.#definition = configuration.connectors.get(slice.step.connector)!;
+    this.#configuration = configuration;
     this.#context = { log: (message) => slice.log(message), signal: slice.signal };
     this.#options = {
       connector: slice.step.connector,
@@ -247,7 +251,8 @@ class ImportJob {
           writes.push({ before, after: null, counters: { [decision.counter]: 1 } });
         if (decision.kind !== "write") continue;
         const after = decision.object;
-        writes.push({ before, after, due: this.#due(after), counters: { [decision.counter]: 1 } });
+        const counters = { [decision.counter]: 1, ...seenCounter(before?.object ?? null, after) };
+        writes.push({ before, after, due: this.#due(after), counters });
         if (decision.error !== null)
           errors.push({ object: after.id, error: runError(decision.error, after) });
       }
@@ -401,6 +406,13 @@ class ImportJob {
       }
       if (cursor.full) statistics = await this.#correction(seen.size);
     }
+    // A whole delta import without an entry: no replay of it can have counted anything.
+    const idle =
+      !cursor.full && this.#slice.cursor === null && this.#entries === 0 && !complete.deletionsUnseen;
+    // Before the watermark moves on: after it a replay would not see the same again.
+    const isAccepted = cursor.full && (await this.#parts.state.get(this.#name)).acceptedPopulation !== null;
+    const held =
+      idle || isAccepted ? null : await holdBeyondLimits(this.#parts, this.#slice, this.#configuration);
     await this.#parts.state.update(this.#name, (state) => ({
       ...state,
       watermark: complete.watermark,
@@ -422,11 +434,10 @@ class ImportJob {
       complete.deletionsUnseen === true
         ? "The account may not read deleted objects, so the population was compared instead. Grant it read on Deleted Objects."
         : null,
+      held,
     ].filter((detail) => detail !== null);
-    const status = present > 0 || cursor.errors > 0 ? "completed-warnings" : "success";
-    // A whole delta import without an entry: no replay of it can have counted anything.
-    const idle =
-      !cursor.full && this.#slice.cursor === null && this.#entries === 0 && !complete.deletionsUnseen;
+    const hasWarnings = present > 0 || cursor.errors > 0 || held !== null;
+    const status = hasWarnings ? "completed-warnings" : "success";
     return {
       kind: "done",
       status,

@@ -1,6 +1,7 @@
 /** Limits: how many changes of a kind may be made, or seen, at once before somebody is asked. */
 import type { Limit, Limits } from "./configuration.ts";
-import type { ExportKind } from "./exporting.ts";
+import { type ExportKind, isDisabled } from "./exporting.ts";
+import { type ConnectorSpaceObject, importedImage } from "./model.ts";
 
 export type LimitedKind = keyof Limits["export"];
 
@@ -54,6 +55,22 @@ export function exceededExportLimit(
     };
   }
   return null;
+}
+
+/** What an import has seen taken away from a connected object, by others than us; null: nothing. */
+export function takenAway(
+  before: ConnectorSpaceObject | null,
+  after: ConnectorSpaceObject,
+): "delete" | "disable" | null {
+  if (before === null || before.metaverseId === null || isGone(before)) return null;
+  if (isGone(after)) return before.unconfirmed?.change === "delete" ? null : "delete";
+  const wasDisabled = isDisabled(importedImage(before)?.attributes ?? {});
+  const byUs = before.unconfirmed !== null && isDisabled(before.unconfirmed.expected);
+  return !wasDisabled && !byUs && isDisabled(importedImage(after)?.attributes ?? {}) ? "disable" : null;
+}
+
+function isGone({ absence, pendingImport }: ConnectorSpaceObject): boolean {
+  return pendingImport?.change === "delete" || (absence !== null && absence.byRules !== true);
 }
 
 /** The limit that what an import has seen goes beyond; null when none. */

@@ -1,0 +1,52 @@
+/** What an import sees taken away, counted with what it stages, and what that means for exports. */
+import type { Configuration } from "../core/configuration.ts";
+import { exceededImportLimit, takenAway } from "../core/limits.ts";
+import type { ConnectorSpaceObject } from "../core/model.ts";
+import type { Counters } from "../stores/fence.ts";
+import { type EngineParts, isoTime } from "./engine.ts";
+import type { Slice } from "./protocol.ts";
+
+/** Counters of the partition that are no statistics: they change with the rows, so that a replay counts nothing twice. */
+const seenPrefix = "seen.";
+
+export function seenCounter(before: ConnectorSpaceObject | null, after: ConnectorSpaceObject): Counters {
+  const taken = takenAway(before, after);
+  return taken === null ? {} : { [`${seenPrefix}${taken}`]: 1 };
+}
+
+export function withoutSeen(counters: Counters): Counters {
+  return Object.fromEntries(Object.entries(counters).filter(([name]) => !name.startsWith(seenPrefix)));
+}
+
+/**
+ * The import and the synchronisations go on, so that there is a plan to decide about; the exports of every connector
+ * that outbound rules, or a provisioning extension, write to wait for somebody to approve theirs.
+ * @returns what to tell about it; null when no limit was exceeded
+ */
+export async function holdBeyondLimits(
+  parts: EngineParts,
+  { run, step }: Pick<Slice, "run" | "step">,
+  configuration: Configuration,
+): Promise<string | null> {
+  const { connector } = step;
+  const counted = await parts.connectorSpace.counted(connector, { runId: run.id, step: step.number - 1 });
+  const of = (kind: "delete" | "disable") => counted[`${seenPrefix}${kind}`] ?? 0;
+  const seen = { delete: of("delete"), disable: of("disable") };
+  if (seen.delete + seen.disable === 0) return null;
+  const totals = await parts.connectorSpace.totals(connector);
+  const connected = Math.max(0, (totals.connectors ?? 0) - (totals["export.add"] ?? 0));
+  const { limits } = configuration.connectors.get(connector)!;
+  const exceeded = exceededImportLimit(connector, limits, seen, connected);
+  if (exceeded === null) return null;
+  const targets = targetsOf(configuration);
+  const hold = { ...exceeded, since: isoTime(parts.clock.now()), runId: run.id };
+  for (const target of targets)
+    await parts.state.update(target, (state) => (state.hold === null ? { ...state, hold } : state));
+  return `${exceeded.detail} The exports of ${targets.join(", ")} are held until somebody approves their plan.`;
+}
+
+function targetsOf({ rules, connectors, metaverseExtension }: Configuration): readonly string[] {
+  if (metaverseExtension?.entryPoints.provision !== undefined) return [...connectors.keys()].sort();
+  const targets = rules.rules.flatMap((rule) => (rule.direction === "outbound" ? rule.connector : []));
+  return [...new Set(targets)].sort();
+}
