@@ -2,6 +2,7 @@
 import { stripVTControlCharacters } from "node:util";
 import Table from "cli-table3";
 import colors from "picocolors";
+import type { Examined } from "../src/engine/doctor.ts";
 import type { ObjectError, Run, Step } from "./api.ts";
 
 const errorsMax = 20;
@@ -132,6 +133,17 @@ export function colorStatus(status: string): string {
 }
 
 /** Time between two instants, up to now when there is no second: `0.8 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
+/** One line, and the remedy below it. */
+export function describeFinding({ of, what, status, message, remedy }: Examined): string {
+  const mark = {
+    ok: colors.green("ok     "),
+    warning: colors.yellow("warning"),
+    failed: colors.red("FAILED "),
+  }[status];
+  const name = of === what ? of : `${of}, ${what}`;
+  return `${mark} ${name}: ${message}${remedy === undefined ? "" : `\n        ${remedy}`}`;
+}
+
 export function duration(from: string | null | undefined, to: string | null | undefined): string {
   if (!from) return "";
   const seconds = Math.max(0, (to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000;

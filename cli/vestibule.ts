@@ -302,6 +302,20 @@ program
     if (health.status !== "healthy") process.exitCode = 1;
   });
 
+program
+  .command("doctor")
+  .description(
+    "look at everything from this machine, with its settings: tables, queues, permissions, certificates, rights",
+  )
+  .option("--config <folder>", "the configuration (default: CONFIG_DIR)")
+  .option("--only <parts...>", "only these: names of connectors, settings, tables, queues")
+  .option("--timeout <seconds>", "how long one answer may take", "60")
+  .action(async (options: { config?: string; only?: string[]; timeout: string }) => {
+    const { examine } = await import("./doctor.ts");
+    const { json = false } = common();
+    process.exitCode = await examine({ ...options, timeout: Number(options.timeout), json });
+  });
+
 addExportPlan(program, { openApi, show, follow });
 addRulesImport(program);
 addInsight(program, { openApi, show, showPage, withPaging });

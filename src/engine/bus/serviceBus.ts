@@ -46,4 +46,8 @@ export class ServiceBus implements Bus {
     for (const queue of Object.keys(this.#names) as StepQueue[])
       await this.#sender(queue).createMessageBatch();
   }
+
+  close(): Promise<void> {
+    return this.#client.close();
+  }
 }

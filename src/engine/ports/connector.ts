@@ -121,6 +121,15 @@ export interface ConnectorContext {
   mayWrite?(): boolean;
 }
 
+/** One thing that was looked at before anything is trusted to work. */
+export interface Finding {
+  readonly what: string;
+  readonly status: "ok" | "warning" | "failed";
+  /** Whole sentences, with nothing secret. */
+  readonly message: string;
+  readonly remedy?: string;
+}
+
 /** What every connected directory offers. Each implementation passes `test/conformance/connector.ts`. */
 export interface Connector {
   readonly capabilities: ConnectorCapabilities;
@@ -159,6 +168,16 @@ export interface Connector {
 
   /** One cheap call that proves that the directory answers and lets us in. @throws ConnectorError */
   ping(): Promise<void>;
+
+  /**
+   * Looks at all that is needed of the directory and more than a ping asks, and changes nothing. Without it a ping has
+   * to do.
+   * @param managedContainers DNs of the containers that the deployment's connectors write to
+   */
+  examine?(context: ConnectorContext, managedContainers: readonly string[]): AsyncIterable<Finding>;
+
+  /** Of a directory with DNs: the containers that it writes to. */
+  readonly containers?: readonly string[];
 
   close(): Promise<void>;
 }

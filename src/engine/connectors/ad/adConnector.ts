@@ -9,6 +9,7 @@ import {
   ConnectorError,
   type ExportChange,
   type ExportResult,
+  type Finding,
   type ImportPage,
   type ImportStart,
   type ObjectTypeSchema,
@@ -22,6 +23,7 @@ import {
   seesDeletedObjects,
 } from "./domainController.ts";
 import { anchorOf, isInScope, objectTypeOf, readAttributes, toImage, typesFilter } from "./entries.ts";
+import { examineDomain } from "./examine.ts";
 import { exportChange } from "./export.ts";
 import { importFrom, parsePosition, parseWatermark, requireSameDatabase, startPosition } from "./import.ts";
 import { type AdSchema, readSchema } from "./schema.ts";
@@ -183,6 +185,21 @@ export class AdConnector implements Connector {
 
   async ping(): Promise<void> {
     await requireContainers(this.#client, this.#settings.baseDn, this.#containers);
+  }
+
+  get containers(): readonly string[] {
+    return this.#containers;
+  }
+
+  examine(): AsyncIterable<Finding> {
+    return examineDomain({
+      client: this.#client,
+      target: connectionTarget(this.#settings),
+      baseDn: this.#settings.baseDn,
+      bindDn: this.#settings.bindDn,
+      containers: this.#containers,
+      schema: () => this.#readSchema(),
+    });
   }
 
   close(): Promise<void> {

@@ -11,6 +11,7 @@ import type {
   ConnectorDefinition,
   ExportChange,
   ExportResult,
+  Finding,
   ImportEntry,
   ImportPage,
   ImportStart,
@@ -27,6 +28,7 @@ import {
   printCursor,
   printWatermark,
 } from "./cursor.ts";
+import { examineTenant } from "./examine.ts";
 import { exportUsers } from "./export.ts";
 import type { GraphUser, UserFilter } from "./filter.ts";
 import { parseUserFilter } from "./filter.ts";
@@ -184,6 +186,11 @@ export class GraphConnector implements Connector {
   async ping(): Promise<void> {
     // One of the few reads that User.Read.All allows without more.
     await this.#collection(this.#client.url("/users?$top=1&$select=id"), { log: () => {} });
+  }
+
+  examine(context: ConnectorContext, managedContainers: readonly string[]): AsyncIterable<Finding> {
+    const [client, settings] = [this.#client, this.#settings];
+    return examineTenant({ client, settings, token: tokenSource(settings), managedContainers, context });
   }
 
   close(): Promise<void> {

@@ -1,0 +1,283 @@
+/**
+ * What an operator should know of a domain before he trusts it: certificate, clock, rights where they are needed and no
+ * rights where they are not. Reads only.
+ */
+import type { DetailedPeerCertificate } from "node:tls";
+import { connect } from "node:tls";
+import { isUnder } from "../../core/values.ts";
+import type { Finding } from "../../ports/connector.ts";
+import { ConnectorError } from "../../ports/connector.ts";
+import { type AdClient, all, any, domainScope, equals } from "./adClient.ts";
+import { requireContainers, seesDeletedObjects } from "./domainController.ts";
+import { typesFilter } from "./entries.ts";
+import type { ConnectionTarget } from "./ldapConnection.ts";
+import { connectionFailure, LdapError } from "./ldapErrors.ts";
+import type { LdapEntry } from "./ldapMessages.ts";
+import { type AdSchema, firstText } from "./schema.ts";
+import { decodeAttribute } from "./values.ts";
+
+export interface AdExamination {
+  readonly client: AdClient;
+  readonly target: ConnectionTarget;
+  readonly baseDn: string;
+  readonly bindDn: string;
+  readonly containers: readonly string[];
+  readonly schema: () => Promise<AdSchema>;
+}
+
+const dayMs = 86_400_000;
+const expiryWarningDays = 30;
+/** Kerberos refuses what differs by more than five minutes, and whoever uses the accounts speaks Kerberos. */
+const clockFailureMs = 300_000;
+const clockWarningMs = 60_000;
+/** So many containers outside of the scope are asked what the account may do there. */
+const containersAsked = 200;
+
+export async function* examineDomain(examination: AdExamination): AsyncGenerator<Finding> {
+  const { client, baseDn, containers } = examination;
+  const certificate = await examineCertificate(examination.target);
+  yield certificate;
+  if (certificate.status === "failed") return;
+  yield await examineLogon(examination);
+  const places = await told("OUs", async () => {
+    await requireContainers(client, baseDn, containers);
+    return ok("OUs", `${containers.join("; ")} can be read.`);
+  });
+  yield places;
+  if (places.status === "failed") return;
+  let schema: AdSchema | undefined;
+  yield await told("schema", async () => {
+    schema = await examination.schema();
+    return ok(
+      "schema",
+      `The directory has the object types ${[...schema.keys()].join(", ")} and their attributes.`,
+    );
+  });
+  if (schema === undefined) return;
+  for (const container of containers) yield await examineRights(examination, schema, container);
+  yield await examineElsewhere(examination);
+  yield await told("Deleted Objects", async () =>
+    (await seesDeletedObjects(client, baseDn))
+      ? ok("Deleted Objects", "The account reads deleted objects, so delta imports see deletions.")
+      : {
+          what: "Deleted Objects",
+          status: "warning",
+          message:
+            "The account does not see deleted objects, so each delta import compares the whole population.",
+          remedy: `Run infra/ad/Grant-VestibuleRights.ps1 with -ReadDeletedObjects, or: dsacls "CN=Deleted Objects,${baseDn}" /takeownership, then /G "ACCOUNT:LCRP".`,
+        },
+  );
+}
+
+const ok = (what: string, message: string): Finding => ({ what, status: "ok", message });
+
+/** What went wrong becomes the finding. */
+async function told(what: string, work: () => Promise<Finding>): Promise<Finding> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof ConnectorError) return { what, status: "failed", message: error.message };
+    if (error instanceof LdapError) {
+      const remedy = "The account needs read on the domain, as every authenticated user has it.";
+      return { what, status: "failed", message: error.message, remedy };
+    }
+    throw error;
+  }
+}
+
+// ---- the way in ------------------------------------------------------------------------------------------------
+
+/** The chain as the connector verifies it: authority, name, TLS version, and how long it is good for. */
+function examineCertificate({ url, tls, connectTimeoutMs }: ConnectionTarget): Promise<Finding> {
+  const what = "LDAPS";
+  const { hostname, port } = new URL(url);
+  const host = hostname.replace(/^\[(.*)\]$/, "$1");
+  return new Promise((resolve) => {
+    const socket = connect({ ...tls, host, port: port === "" ? 636 : Number(port) });
+    const fail = (error: Error) => {
+      const { message } = connectionFailure(error, url);
+      const remedy =
+        "Where a hybrid connection carries it: its name and port must be those of AD_URL, and its manager must be connected.";
+      settle({ what, status: "failed", message, remedy });
+    };
+    const timer = setTimeout(
+      () => fail(new Error(`no connection within ${connectTimeoutMs / 1000} s`)),
+      connectTimeoutMs,
+    );
+    const settle = (finding: Finding) => {
+      clearTimeout(timer);
+      socket.removeAllListeners();
+      socket.on("error", () => {}); // the finding is made
+      socket.destroy();
+      resolve(finding);
+    };
+    socket.once("error", fail);
+    socket.once("close", () => fail(new Error("the connection was closed during the TLS handshake")));
+    socket.once("secureConnect", () => {
+      settle(chainFinding(what, chainOf(socket.getPeerCertificate(true)), socket.getProtocol() ?? "TLS"));
+    });
+  });
+}
+
+function chainOf(leaf: DetailedPeerCertificate): DetailedPeerCertificate[] {
+  const chain: DetailedPeerCertificate[] = [];
+  for (
+    let one: DetailedPeerCertificate | undefined = leaf;
+    one?.valid_to !== undefined;
+    one = one.issuerCertificate
+  ) {
+    if (chain.some(({ fingerprint256 }) => fingerprint256 === one?.fingerprint256)) break; // the root issued itself
+    chain.push(one);
+  }
+  return chain;
+}
+
+export function chainFinding(
+  what: string,
+  chain: readonly Pick<DetailedPeerCertificate, "subject" | "valid_to">[],
+  protocol: string,
+  now = Date.now(),
+): Finding {
+  const [first] = [...chain].sort((a, b) => Date.parse(a.valid_to) - Date.parse(b.valid_to));
+  if (first === undefined) return { what, status: "failed", message: "The directory showed no certificate." };
+  const days = Math.floor((Date.parse(first.valid_to) - now) / dayMs);
+  const name = first.subject?.CN ?? "without a name";
+  const message = `${protocol}, ${chain.length} certificates, trusted; the first to expire (${name}) does so in ${days} days.`;
+  if (days > expiryWarningDays) return ok(what, message);
+  const remedy =
+    "Renew it on the domain controller before then; with another authority, set AD_CA_CERTIFICATE first.";
+  return { what, status: "warning", message, remedy };
+}
+
+function examineLogon({ client, bindDn }: AdExamination): Promise<Finding> {
+  return told("logon", async () => {
+    const root = await client.read("", ["currentTime", "dnsHostName"]);
+    const [text] = root?.attributes.get("currenttime") ?? [];
+    const time = text && decodeAttribute(clockAttribute, [text]);
+    const host = (root && firstText(root, "dnsHostName")) ?? "the domain controller";
+    if (typeof time !== "object" || !("ticks" in time)) return ok("logon", `${bindDn} is let in by ${host}.`);
+    return clockFinding(`${bindDn} is let in by ${host}`, Number(time.ticks / 10_000n) - 11_644_473_600_000);
+  });
+}
+
+const clockAttribute = { name: "currentTime", type: "dateTime", multiValued: false, utcTime: false } as const;
+
+export function clockFinding(logon: string, directoryMs: number, now = Date.now()): Finding {
+  const differenceMs = Math.abs(now - directoryMs);
+  const message = `${logon}; its clock differs by ${Math.round(differenceMs / 1000)} s.`;
+  if (differenceMs < clockWarningMs) return ok("logon", message);
+  const status = differenceMs < clockFailureMs ? "warning" : "failed";
+  const remedy =
+    "Kerberos refuses more than 300 s. Set the time source of the domain controller, or of this machine.";
+  return { what: "logon", status, message, remedy };
+}
+
+// ---- rights ----------------------------------------------------------------------------------------------------
+
+const effectiveRights = ["allowedChildClassesEffective", "allowedAttributesEffective", "sDRightsEffective"];
+
+const listed = (entry: LdapEntry | undefined, name: string) =>
+  new Set((entry?.attributes.get(name.toLowerCase()) ?? []).map((value) => String(value).toLowerCase()));
+
+/** Whoever has them may give himself any right. [MS-ADTS] 3.1.1.4.5.4 */
+const mayChangeSecurity = (entry: LdapEntry) => Number(firstText(entry, "sDRightsEffective") ?? 0) !== 0;
+
+/** The computed attributes say what this very account may do. [MS-ADTS] 3.1.1.4.5.6 and following */
+function examineRights({ client }: AdExamination, schema: AdSchema, container: string): Promise<Finding> {
+  const what = `rights on ${container}`;
+  return told(what, async () => {
+    const entry = await client.read(container, effectiveRights);
+    if (entry === undefined || firstText(entry, "sDRightsEffective") === undefined) {
+      return { what, status: "warning", message: "This directory does not tell what an account may do." };
+    }
+    const creatable = listed(entry, "allowedChildClassesEffective");
+    const missing = [...schema.keys()].filter((type) => !creatable.has(type.toLowerCase()));
+    if (missing.length > 0) {
+      const message = `The account may not create ${missing.join(", ")} there.`;
+      const remedy = `Run infra/ad/Grant-VestibuleRights.ps1 -OrganizationalUnit "${container}". A connector that only imports needs no rights.`;
+      return { what, status: "failed", message, remedy };
+    }
+    const notWritable = await unwritable(client, schema, container);
+    if (notWritable.length > 0) {
+      const message = `The account creates ${[...schema.keys()].join(", ")}, and may not write ${notWritable.join(", ")} of those that are there.`;
+      const remedy =
+        "If a rule flows to one of them, grant it: -Attribute of infra/ad/Grant-VestibuleRights.ps1.";
+      return { what, status: "warning", message, remedy };
+    }
+    if (mayChangeSecurity(entry)) {
+      const message = "The account may change the permissions of the OU, which is more than it needs.";
+      return {
+        what,
+        status: "warning",
+        message,
+        remedy: "Take WRITE_DAC, WRITE_OWNER and full control from it.",
+      };
+    }
+    return ok(
+      what,
+      `The account creates ${[...schema.keys()].join(", ")} there and writes their attributes.`,
+    );
+  });
+}
+
+/** Of the first object in the container: without one nothing can be told. */
+async function unwritable(client: AdClient, schema: AdSchema, container: string): Promise<string[]> {
+  const search = client.search(container, {
+    filter: typesFilter(schema),
+    attributes: ["objectClass", "allowedAttributesEffective"],
+    controls: [domainScope],
+    pageSize: 1,
+  });
+  const { value } = await search.next();
+  await search.return(undefined);
+  const entry = value?.entries[0];
+  if (entry === undefined) return [];
+  const writable = listed(entry, "allowedAttributesEffective");
+  const structural = entry.attributes.get("objectclass")?.at(-1)?.toString().toLowerCase();
+  const type = [...schema.values()].find(({ name }) => name.toLowerCase() === structural);
+  return [...(type?.attributes.values() ?? [])]
+    .filter(({ readOnly, writeOnly, name }) => !readOnly && !writeOnly && !writable.has(name.toLowerCase()))
+    .map(({ name }) => name);
+}
+
+/** The account should be able to do nothing outside of its OUs. */
+function examineElsewhere({ client, baseDn, containers }: AdExamination): Promise<Finding> {
+  const what = "rights elsewhere";
+  return told(what, async () => {
+    const holders = any(
+      ...["domainDNS", "organizationalUnit", "container", "builtinDomain"].map((name) =>
+        equals("objectClass", name),
+      ),
+    );
+    const tooMuch: string[] = [];
+    let asked = 0;
+    const search = client.search(baseDn, {
+      filter: all(holders),
+      attributes: ["allowedChildClassesEffective", "sDRightsEffective"],
+      controls: [domainScope],
+      pageSize: 50,
+    });
+    for await (const { entries } of search) {
+      for (const entry of entries) {
+        if (containers.some((container) => isUnder(entry.dn, container))) continue;
+        asked++;
+        const creates = listed(entry, "allowedChildClassesEffective").size > 0;
+        if (creates || mayChangeSecurity(entry)) tooMuch.push(entry.dn);
+      }
+      if (asked >= containersAsked) break;
+    }
+    if (tooMuch.length === 0) {
+      return ok(
+        what,
+        `The account may create nothing in ${asked} containers outside of its OUs, and change no permissions.`,
+      );
+    }
+    return {
+      what,
+      status: "warning",
+      message: `The account may create objects or change permissions in ${tooMuch.slice(0, 5).join("; ")}${tooMuch.length > 5 ? ` and ${tooMuch.length - 5} more` : ""}.`,
+      remedy:
+        "Take it out of Domain Admins and other groups with rights, and delegate only the OU: infra/ad/Grant-VestibuleRights.ps1.",
+    };
+  });
+}

@@ -1,0 +1,146 @@
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type SambaServer, sambaAvailable, startSamba } from "../../sandbox/samba/samba.ts";
+import { AdConnector } from "../../src/engine/connectors/ad/adConnector.ts";
+import { connectorPatients, type Examined, examineAll } from "../../src/engine/doctor.ts";
+import type { Connector } from "../../src/engine/ports/connector.ts";
+import { Administrator, adSettings, type DirectoryUnderTest } from "../support/activeDirectory.ts";
+import { openGraph } from "../support/graph.ts";
+
+const root = join(import.meta.dirname, "..", "..");
+const available = sambaAvailable();
+
+async function examined(connectors: Readonly<Record<string, Connector>>): Promise<Map<string, Examined>> {
+  const found = new Map<string, Examined>();
+  const patients = connectorPatients(new Map(Object.entries(connectors)));
+  for await (const one of examineAll(patients, 20_000)) found.set(`${one.of} ${one.what}`, one);
+  await Promise.all(Object.values(connectors).map((connector) => connector.close()));
+  return found;
+}
+const statuses = (found: ReadonlyMap<string, Examined>) =>
+  Object.fromEntries([...found].map(([name, { status }]) => [name, status]));
+
+describe.skipIf(!available.ok)(available.ok ? "a domain" : `a domain: ${available.reason}`, () => {
+  let samba: SambaServer;
+  let directory: DirectoryUnderTest;
+  beforeAll(async () => {
+    const test = join(root, ".test");
+    samba = await startSamba({
+      dir: join(test, "doctor"),
+      cacheDir: join(test, "samba-cache"),
+      readDeleted: false,
+    });
+    await samba.reset();
+    const { dn: bindDn, password: bindPassword } = samba.serviceAccount;
+    directory = { ...samba, bindDn, bindPassword };
+    const administrator = await Administrator.logOn(directory, readFileSync(samba.caFile, "utf8"));
+    await administrator.addUser(`CN=first,${directory.guestOu}`, { sAMAccountName: "first" });
+    await administrator.logOff();
+  });
+  afterAll(() => samba?.stop());
+
+  const connect = (changes: Record<string, unknown> = {}, types: Readonly<Record<string, string[]>> = {}) => {
+    const objectTypes = Object.entries({ user: ["displayName", "userAccountControl"], ...types }).map(
+      ([name, attributes]) => ({ name, attributes }),
+    );
+    return new AdConnector({ name: "ADMA", objectTypes }, adSettings(directory, changes));
+  };
+
+  test("an account with what it needs and no more is well, but for what it does not see", async () => {
+    const found = await examined({ ADMA: connect() });
+    expect(statuses(found)).toEqual({
+      "ADMA LDAPS": "ok",
+      "ADMA logon": "ok",
+      "ADMA OUs": "ok",
+      "ADMA schema": "ok",
+      [`ADMA rights on ${directory.guestOu}`]: "ok",
+      "ADMA rights elsewhere": "ok",
+      "ADMA Deleted Objects": "warning",
+    });
+    expect(found.get("ADMA Deleted Objects")?.remedy).toMatch(/dsacls/);
+    expect(JSON.stringify([...found])).not.toContain(directory.bindPassword);
+  });
+
+  test("an administrator has rights that nobody needs", async () => {
+    const found = await examined({
+      ADMA: connect({ bindDn: directory.adminDn, bindPassword: directory.adminPassword }),
+    });
+    expect(statuses(found)).toMatchObject({
+      [`ADMA rights on ${directory.guestOu}`]: "warning",
+      "ADMA rights elsewhere": "warning",
+      "ADMA Deleted Objects": "ok",
+    });
+    expect(found.get("ADMA rights elsewhere")?.message).toContain(directory.baseDn);
+  });
+
+  test("a right that is missing is named", async () => {
+    const found = await examined({ ADMA: connect({}, { group: ["member"] }) });
+    expect(found.get(`ADMA rights on ${directory.guestOu}`)).toMatchObject({
+      status: "failed",
+      message: expect.stringContaining("may not create group"),
+      remedy: expect.stringContaining("Grant-VestibuleRights.ps1"),
+    });
+    const narrow = await examined({ ADMA: connect({}, { user: ["servicePrincipalName"] }) });
+    expect(narrow.get(`ADMA rights on ${directory.guestOu}`)).toMatchObject({
+      status: "warning",
+      message: expect.stringContaining("may not write servicePrincipalName"),
+    });
+  });
+
+  test.each([
+    [{ bindPassword: "wrong" }, "ADMA logon", /AD_BIND_PASSWORD/],
+    [{ serverName: "elsewhere.example" }, "ADMA LDAPS", /AD_SERVER_NAME/],
+    [{ url: "ldaps://127.0.0.1:1" }, "ADMA LDAPS", /AD_URL/],
+    [{ caCertificate: undefined }, "ADMA LDAPS", /AD_CA_CERTIFICATE/],
+  ])("with %j it fails and says what to mend", async (changes, name, message) => {
+    const found = await examined({ ADMA: connect(changes) });
+    expect(found.get(name)).toMatchObject({ status: "failed", message: expect.stringMatching(message) });
+  });
+});
+
+describe("a tenant", () => {
+  test("answers every kind of read, and no user comes from our OUs", async () => {
+    const bench = await openGraph({ guests: 2, members: 3 });
+    const ours: Pick<Connector, "containers"> = { containers: ["OU=Guests,DC=corp,DC=example"] };
+    const others = { ...ours, examine: async function* () {}, close: async () => {} } as unknown as Connector;
+    const well = await examined({ AADMA: bench.connect(), ADMA: others });
+    expect(new Set(Object.values(statuses(well)))).toEqual(new Set(["ok"]));
+    expect(well.size).toBe(5);
+
+    const { users } = await bench.admin("GET", "/users?userType=Member&top=1");
+    const [{ id }] = users as [{ id: string }];
+    await bench.admin("PATCH", `/users/${id}`, {
+      onPremisesSyncEnabled: true,
+      onPremisesDistinguishedName: "CN=ann,OU=Guests,DC=corp,DC=example",
+    });
+    const synchronised = await examined({ AADMA: bench.connect(), ADMA: others });
+    expect(synchronised.get("AADMA Entra Connect")).toMatchObject({
+      status: "failed",
+      message: expect.stringContaining(id),
+      remedy: expect.stringContaining("OU filtering"),
+    });
+    const refused = await examined({ AADMA: bench.connect({ accessToken: "wrong" }) });
+    expect(refused.get("AADMA Graph users")?.status).toBe("failed");
+    await bench.close();
+  });
+});
+
+test("the command says what is wrong with the settings, one line each, and ends with 1", async () => {
+  const environment = { PATH: process.env.PATH, CYCLE_SCHEDULE: "hourly" };
+  const { code, out } = await new Promise<{ code: unknown; out: string }>((resolve) => {
+    const command = ["cli/vestibule.ts", "doctor", "--config", "config"];
+    execFile(process.execPath, command, { cwd: root, env: environment }, (error, stdout) =>
+      resolve({ code: error?.code ?? 0, out: stdout }),
+    );
+  });
+  expect(code).toBe(1);
+  for (const line of [
+    /FAILED {2}settings: app settings: Storage is missing/,
+    /CYCLE_SCHEDULE/,
+    /AD_BIND_DN is not set/,
+  ]) {
+    expect(out).toMatch(line);
+  }
+});
