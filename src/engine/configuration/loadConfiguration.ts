@@ -1,4 +1,4 @@
-/** Reads the configuration from its folder, once, when the app starts. */
+/** Reads the configuration from its folder: when the app starts, and its rules again at every import of them. */
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
@@ -7,21 +7,33 @@ import {
   type ConfigurationFile,
   type SettingsSchema,
 } from "../core/configuration.ts";
-import { readConfiguration } from "../core/readConfiguration.ts";
+import { compileRuleTexts, type Deployment, readDeployment } from "../core/readConfiguration.ts";
 import { extensionModules } from "./loadExtensions.ts";
 
 /**
+ * Everything but the rules, which the rules connector checks.
  * @param folder CONFIG_DIR; relative to the working directory, or absolute
  * @param settings the app settings, as in `process.env`
  * @throws ConfigurationError
  */
-export function loadConfiguration(
+export function loadDeployment(
   folder: string,
   settings: Readonly<Record<string, string | undefined>>,
   kinds: ReadonlyMap<string, SettingsSchema>,
-): Configuration {
+): Deployment {
   const files = configurationFiles(folder);
-  return readConfiguration(files, settings, kinds, () => undefined, extensionModules(folder));
+  return readDeployment(files, settings, kinds, () => undefined, extensionModules(folder));
+}
+
+/** As `loadDeployment`, with the rules of the files. @throws ConfigurationError */
+export function loadConfiguration(...parameters: Parameters<typeof loadDeployment>): Configuration {
+  const deployment = loadDeployment(...parameters);
+  return compileRuleTexts(deployment.ruleTexts, deployment);
+}
+
+/** The texts of the rules as they are now: what has changed since the app started counts. @throws ConfigurationError */
+export function ruleFiles(folder: string): readonly ConfigurationFile[] {
+  return yamlFiles(folder, "rules");
 }
 
 /** @throws ConfigurationError when the folder cannot be read */

@@ -117,7 +117,7 @@ export interface ConfigurationFile {
 export interface Configuration extends SyncConfiguration {
   readonly connectors: ReadonlyMap<string, ConnectorConfiguration>;
   readonly cycles: ReadonlyMap<string, Cycle>;
-  /** Hash of the rule texts and the extensions; a run keeps it with the rule texts. */
+  /** Which rules these are, and what they were compiled with (`core/ruleVersions.ts`). */
   readonly rulesVersion: string;
   readonly ruleTexts: readonly ConfigurationFile[];
   /** What the rules extensions are made of; a change of theirs is a change of the rules. */

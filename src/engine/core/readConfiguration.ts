@@ -2,7 +2,6 @@
  * Texts and settings → the configuration, or all that is wrong with it. Nothing here needs the network; what only a
  * directory's schema can tell is in `checkAgainstSchemas`.
  */
-import { createHash } from "node:crypto";
 import type { z } from "zod";
 import type { ObjectTypeSchema } from "../ports/connector.ts";
 import {
@@ -35,6 +34,7 @@ import {
   type RuleSet,
   type SyncRule,
 } from "./rules.ts";
+import { ruleSetHash, rulesVersionOf, shortHash } from "./ruleVersions.ts";
 import { conditionProblem } from "./scope.ts";
 import { resolveSettings, type Settings } from "./settingReferences.ts";
 import { attributesToJson, type Value } from "./values.ts";
@@ -54,7 +54,11 @@ export const defaultLimits: Limits = {
   percentFrom: 20,
 };
 
+/** A configuration whose rules are not checked yet. */
+export type Deployment = Omit<Configuration, "rules" | "rulesVersion" | "warnings">;
+
 /**
+ * All but the rules: connectors, cycles and the metaverse, and the texts of the rules.
  * @param files those of `connectors/`, `rules/`, `cycles/` and `metaverse.yaml`; the folder in a path says what it is
  * @param settings the app settings
  * @param kinds the schema of the settings of each kind of connector
@@ -62,13 +66,13 @@ export const defaultLimits: Limits = {
  * @param modules the rules extensions that the files may name
  * @throws ConfigurationError with every problem that was found
  */
-export function readConfiguration(
+export function readDeployment(
   files: readonly ConfigurationFile[],
   settings: Settings,
   kinds: ReadonlyMap<string, SettingsSchema>,
   schemaOf: (connector: ConnectorConfiguration) => readonly ObjectTypeSchema[] | undefined = () => undefined,
   modules: ExtensionModules = noExtensions,
-): Configuration {
+): Deployment {
   const problems: ConfigurationProblem[] = [];
   const ofFolder = (folder: string) => files.filter(({ file }) => file.split("/").at(-2) === folder);
   const { connectors, declared } = readConnectors(ofFolder("connectors"), settings, kinds, modules, problems);
@@ -93,27 +97,30 @@ export function readConfiguration(
       return schema === undefined ? [] : [[name, schema] as const];
     }),
   );
-  const base = {
+  return {
     connectors,
     metaverse,
     ...(metaverseExtension !== undefined && { metaverseExtension }),
     parameters,
     cycles,
     schemas,
+    ruleTexts,
     extensionTexts: modules.texts,
   };
-  return { ...base, ...compiledRules(ruleTexts, base, modules.texts) };
 }
 
-/** The configuration with another set of rules: that which a run has stored. @throws ConfigurationError */
+/** As `readDeployment`, with the rules of the files. @throws ConfigurationError with every problem that was found */
+export function readConfiguration(...parameters: Parameters<typeof readDeployment>): Configuration {
+  const deployment = readDeployment(...parameters);
+  return compileRuleTexts(deployment.ruleTexts, deployment);
+}
+
+/** The configuration with this set of rules: that of the files, or one that is stored. @throws ConfigurationError */
 export function compileRuleTexts(
   texts: readonly ConfigurationFile[],
-  configuration: Configuration,
+  deployment: Deployment,
 ): Configuration {
-  return {
-    ...configuration,
-    ...compiledRules(texts, configuration, configuration.extensionTexts),
-  };
+  return { ...deployment, ...compiledRules(texts, deployment, deployment.extensionTexts) };
 }
 
 /** The rules of the texts, read but not checked against anything else. @throws ConfigurationError */
@@ -497,7 +504,7 @@ function compiledRules(
   return {
     rules: compiled.rules,
     ruleTexts,
-    rulesVersion: versionOf([...ruleTexts, ...extensionTexts], base),
+    rulesVersion: rulesVersionOf(ruleSetHash(ruleTexts), restOf(extensionTexts, base)),
     warnings,
   };
 }
@@ -509,13 +516,13 @@ function placed(
   return { ...file.problem(path, message, remedy, position), code };
 }
 
-/** Another one when anything has changed that a synchronisation decides by: then every object is decided anew. */
-function versionOf(
-  texts: readonly ConfigurationFile[],
+/** Another one when anything but the rules has changed that a synchronisation decides by. */
+function restOf(
+  extensionTexts: readonly ConfigurationFile[],
   { connectors, metaverse, parameters }: RuleBase,
 ): string {
-  const decidedBy = [
-    texts.map(({ file, text }) => [file, text]),
+  return shortHash([
+    extensionTexts.map(({ file, text }) => [file, text]),
     attributesToJson(Object.fromEntries(parameters)),
     [...metaverse.values()].map(({ attributes, ...type }) => [type, [...attributes.values()]]),
     [...connectors.values()].map(
@@ -523,8 +530,7 @@ function versionOf(
         ...[name, objectTypes, filter, retainMs, deprovision, keepHandMadeDisable],
       ],
     ),
-  ];
-  return createHash("sha256").update(JSON.stringify(decidedBy)).digest("hex").slice(0, 16);
+  ]);
 }
 
 function ruleContext(configuration: RuleBase): RuleContext {
