@@ -7,7 +7,9 @@ import { createRequire } from "node:module";
 import { DefaultAzureCredential } from "@azure/identity";
 import { connectorKinds, openConnectors } from "./connectors.ts";
 import { ServiceBus } from "./engine/bus/serviceBus.ts";
-import { loadConfiguration } from "./engine/configuration/loadConfiguration.ts";
+import { loadDeployment, ruleFiles } from "./engine/configuration/loadConfiguration.ts";
+import { startConfiguration } from "./engine/configuration/startConfiguration.ts";
+import { rulesConnectorKind } from "./engine/core/ruleDocuments.ts";
 import { Engine } from "./engine/engine.ts";
 import { AzureTables } from "./engine/stores/tables/azureTables.ts";
 import { readSettings } from "./settings.ts";
@@ -17,9 +19,9 @@ import { tellSignals } from "./telemetry/signals.ts";
 
 export const settings = readSettings(process.env);
 
-const configuration = loadConfiguration(settings.configFolder, process.env, connectorKinds);
+const deployment = loadDeployment(settings.configFolder, process.env, connectorKinds);
 
-const connectors = openConnectors(configuration);
+const connectors = openConnectors(deployment);
 
 const clientId = process.env.AZURE_CLIENT_ID;
 const credential = new DefaultAzureCredential(
@@ -43,6 +45,8 @@ const tables = new AzureTables(
     : { serviceUri: settings.storage.serviceUri, credential },
 );
 
+const log = (message: string) => console.log(message);
+
 export const engine = new Engine({
   tables: countedTables(tables, telemetry),
   bus: countedBus(bus, telemetry),
@@ -53,10 +57,11 @@ export const engine = new Engine({
     randomBytes(Math.ceil(digits / 2))
       .toString("hex")
       .slice(0, digits),
-  configuration,
+  configuration: await startConfiguration(deployment, rulesConnectorKind, tables, log),
+  ruleFiles: () => ruleFiles(settings.configFolder),
   openConnector: ({ name }) => connectors.get(name)!,
   stagingMode: () => (process.env.STAGING_MODE ?? "false").toLowerCase() === "true",
   timings: settings.timings,
   telemetry,
-  log: (message) => console.log(message),
+  log,
 });

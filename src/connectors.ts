@@ -5,6 +5,7 @@ import { FileConnector } from "./engine/connectors/file/fileConnector.ts";
 import { type FileSettings, fileSettingsSchema } from "./engine/connectors/file/settings.ts";
 import { GraphConnector } from "./engine/connectors/graph/connector.ts";
 import { type GraphSettings, graphSettingsSchema } from "./engine/connectors/graph/settings.ts";
+import { assertRuleAttributes, rulesSettingsSchema } from "./engine/connectors/rules/rulesConnector.ts";
 import {
   type Configuration,
   ConfigurationError,
@@ -12,12 +13,14 @@ import {
   type ConnectorConfiguration,
   type SettingsSchema,
 } from "./engine/core/configuration.ts";
+import { rulesConnectorKind } from "./engine/core/ruleDocuments.ts";
 import { type Connector, ConnectorError } from "./engine/ports/connector.ts";
 
 export const connectorKinds: ReadonlyMap<string, SettingsSchema> = new Map<string, SettingsSchema>([
   ["graph", graphSettingsSchema],
   ["ad", adSettingsSchema],
   ["file", fileSettingsSchema],
+  [rulesConnectorKind, rulesSettingsSchema],
 ]);
 
 /** @throws Error for a kind that has no implementation, which the configuration's checks have ruled out. */
@@ -39,12 +42,16 @@ export function openConnector(definition: ConnectorConfiguration): Connector {
  * none, a filter that Graph does not know.
  * @throws ConfigurationError
  */
-export function openConnectors(configuration: Configuration): ReadonlyMap<string, Connector> {
+export function openConnectors(
+  configuration: Pick<Configuration, "connectors">,
+): ReadonlyMap<string, Connector> {
   const connectors = new Map<string, Connector>();
   const problems: ConfigurationProblem[] = [];
   for (const definition of configuration.connectors.values()) {
     try {
-      connectors.set(definition.name, openConnector(definition));
+      // The engine makes it itself: what it reads stands partly in the tables.
+      if (definition.kind === rulesConnectorKind) assertRuleAttributes(definition);
+      else connectors.set(definition.name, openConnector(definition));
     } catch (error) {
       if (!(error instanceof ConnectorError)) throw error;
       const { message } = error;

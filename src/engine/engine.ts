@@ -1,3 +1,4 @@
+import { RulesConnector } from "./connectors/rules/rulesConnector.ts";
 import {
   type Configuration,
   type ConfigurationFile,
@@ -6,18 +7,22 @@ import {
   withSchemas,
 } from "./core/configuration.ts";
 import { compileRuleTexts } from "./core/readConfiguration.ts";
+import { rulesConnectorKind } from "./core/ruleDocuments.ts";
+import { synchronizationKey } from "./core/ruleVersions.ts";
 import type { Bus, StepMessage } from "./ports/bus.ts";
 import { type Connector, ConnectorError, type ObjectTypeSchema } from "./ports/connector.ts";
 import type { Tables } from "./ports/tables.ts";
 import { silence, type Telemetry } from "./ports/telemetry.ts";
 import { effectItem } from "./rulesDiff.ts";
+import { RuleVersions } from "./ruleVersions.ts";
 import { RunReporter } from "./runReporter.ts";
-import { type EngineParts, isoTime } from "./runs/engine.ts";
+import type { EngineParts } from "./runs/engine.ts";
 import { ExportStep } from "./runs/exportStep.ts";
 import { ImportStep } from "./runs/importStep.ts";
 import type { Clock } from "./runs/lease.ts";
-import { RunProtocol, type StartRequest, type Timings } from "./runs/protocol.ts";
+import { RunProtocol, type StartRequest, type StepHandler, type Timings } from "./runs/protocol.ts";
 import { DiffSyncStep, EffectsStep, noLongerStored } from "./runs/rulesDiff.ts";
+import { RulesStep } from "./runs/rulesStep.ts";
 import { SyncStep } from "./runs/syncStep.ts";
 import { AuditStore } from "./stores/audit.ts";
 import { ConnectorSpaceStore } from "./stores/connectorSpace.ts";
@@ -25,7 +30,7 @@ import { ConnectorStateStore } from "./stores/connectorState.ts";
 import { DiffStore } from "./stores/diffs.ts";
 import { MetaverseStore } from "./stores/metaverse.ts";
 import { PlanStore } from "./stores/plans.ts";
-import { RulesStore } from "./stores/rules.ts";
+import { RulesStore, type StoredHead } from "./stores/rules.ts";
 import {
   type Approval,
   CheckpointStore,
@@ -47,6 +52,8 @@ export interface EngineOptions {
   random(): number;
   randomHex(digits: number): string;
   readonly configuration: Configuration;
+  /** The rules of the files as they are now; those of `configuration` when not given. */
+  ruleFiles?(): readonly ConfigurationFile[];
   openConnector(definition: ConnectorConfiguration): Connector;
   stagingMode(): boolean;
   readonly timings: Timings;
@@ -76,6 +83,7 @@ export class ProfileNotSupported extends Error {
   }
 }
 
+const firstActivation = "The first set of rules.";
 const schemaLifeMs = 10 * 60 * 1000;
 
 /** Everything of one deployment: its stores, connectors and runs. The functions are a thin shell around it. */
@@ -93,21 +101,25 @@ export class Engine {
   readonly diffs: DiffStore;
   readonly protocol: RunProtocol;
   readonly parts: EngineParts;
-  readonly #rules: RulesStore;
   readonly #telemetry: Telemetry;
   readonly #reporter: RunReporter;
+  readonly rules: RuleVersions;
+  /** The name of the connector of kind `rules`; null: there is none. */
+  readonly rulesConnector: string | null;
   readonly #connectors = new Map<string, Connector>();
   readonly #schemas = new Map<
     string,
     { readonly readAt: number; readonly types: Promise<readonly ObjectTypeSchema[]> }
   >();
-  readonly #versions = new Map<string, Promise<Configuration>>();
   readonly #tried = new Map<string, Promise<Configuration>>();
+  /** Grows with every set of rules that is compiled: an index row too many does no harm. */
+  readonly #joinAttributes: Map<string, readonly string[]>;
 
   constructor(options: EngineOptions) {
     const { tables, clock, configuration } = options;
     this.options = options;
-    this.connectorSpace = new ConnectorSpaceStore(tables, reverseJoinAttributes(configuration));
+    this.#joinAttributes = reverseJoinAttributes(configuration);
+    this.connectorSpace = new ConnectorSpaceStore(tables, this.#joinAttributes);
     this.metaverse = new MetaverseStore(tables);
     this.state = new ConnectorStateStore(tables);
     this.runs = new RunStore(tables);
@@ -117,7 +129,20 @@ export class Engine {
     this.schedule = new ScheduleStore(tables);
     this.audit = new AuditStore(tables);
     this.diffs = new DiffStore(tables);
-    this.#rules = new RulesStore(tables);
+    this.rulesConnector =
+      [...configuration.connectors.values()].find(({ kind }) => kind === rulesConnectorKind)?.name ?? null;
+    this.rules = new RuleVersions(
+      {
+        store: new RulesStore(tables),
+        clock,
+        deployment: configuration,
+        files: options.ruleFiles ?? (() => configuration.ruleTexts),
+        connector: this.rulesConnector,
+        schemas: () => this.#knownSchemas(),
+        effect: async () => [],
+      },
+      configuration,
+    );
     this.parts = {
       clock,
       random: options.random,
@@ -127,18 +152,22 @@ export class Engine {
       seen: new SeenStore(tables),
       plans: this.plans,
       configuration: (version, connector) => this.configurationOf(version, connector),
+      synchronizationKey: async (version, connector) => {
+        const run = await this.#compiled(version);
+        return run.rulesVersion === version ? synchronizationKey(run, connector) : null;
+      },
       connector: async (name) => this.connector(name),
       stagingMode: options.stagingMode,
     };
     this.#telemetry = options.telemetry ?? silence;
     this.#reporter = new RunReporter({ ...this, telemetry: this.#telemetry, clock, log: options.log });
     const imports = new ImportStep(this.parts);
-    const synchronisation = new SyncStep(this.parts);
+    const synchronisation = this.#synchronisation();
     const diff = {
       parts: this.parts,
       diffs: this.diffs,
       partsOver: (over: Tables) => this.partsOver(over),
-      activeVersion: () => this.configuration.rulesVersion,
+      activeVersion: async () => (await this.rules.active()).rulesVersion,
       tried: (version: string) => this.#triedRules(version),
       toItem: effectItem,
     };
@@ -177,7 +206,7 @@ export class Engine {
   partsOver(tables: Tables): EngineParts {
     return {
       ...this.parts,
-      connectorSpace: new ConnectorSpaceStore(tables, reverseJoinAttributes(this.configuration)),
+      connectorSpace: new ConnectorSpaceStore(tables, this.#joinAttributes),
       metaverse: new MetaverseStore(tables),
       state: new ConnectorStateStore(tables),
       seen: new SeenStore(tables),
@@ -194,7 +223,11 @@ export class Engine {
   connector(name: string): Connector {
     let connector = this.#connectors.get(name);
     if (connector === undefined) {
-      connector = this.options.openConnector(this.definition(name));
+      const definition = this.definition(name);
+      connector =
+        definition.kind === rulesConnectorKind
+          ? new RulesConnector(definition, () => this.rules.source())
+          : this.options.openConnector(definition);
       this.#connectors.set(name, connector);
     }
     return connector;
@@ -208,16 +241,11 @@ export class Engine {
     return definition;
   }
 
-  /** The configuration with the rules of a run, whatever has been deployed since it began. */
+  /** The configuration with the rules of a run, whatever has been deployed or activated since it began. */
   async configurationOf(rulesVersion: string, connector?: string): Promise<Configuration> {
-    let version = this.#versions.get(rulesVersion);
-    if (version === undefined) {
-      version = this.#compile(rulesVersion);
-      version.catch(() => this.#versions.delete(rulesVersion)); // the caller gets the error, the next one tries again
-      this.#versions.set(rulesVersion, version);
-    }
     const names = connector === undefined ? [...this.configuration.connectors.keys()] : [connector];
-    return withSchemas(await version, await this.#schemasOf(names));
+    const compiled = await this.#compiled(rulesVersion);
+    return withSchemas(compiled, await this.#schemasOf(names));
   }
 
   /** Rules that a comparison tries out. @throws ConnectorError */
@@ -234,16 +262,52 @@ export class Engine {
     return tried;
   }
 
-  async #compile(rulesVersion: string): Promise<Configuration> {
-    if (rulesVersion === this.configuration.rulesVersion) return this.configuration;
-    const texts = await this.#rules.get(rulesVersion);
-    if (texts === null) {
-      throw new ConnectorError(
-        "configuration",
-        `The rule set ${rulesVersion} of this run is no longer stored. Start a new run.`,
-      );
+  /** The configuration with the rules that the next run will work with. @throws ConnectorError */
+  async activeConfiguration(): Promise<Configuration> {
+    const { rulesVersion } = await this.rules.active();
+    return this.configurationOf(rulesVersion);
+  }
+
+  async #compiled(rulesVersion: string): Promise<Configuration> {
+    const compiled = await this.rules.compiled(rulesVersion);
+    for (const [connector, names] of reverseJoinAttributes(compiled)) {
+      const known = this.#joinAttributes.get(connector) ?? [];
+      if (names.some((name) => !known.includes(name)))
+        this.#joinAttributes.set(connector, [...new Set([...known, ...names])]);
     }
-    return compileRuleTexts(texts, this.configuration);
+    return compiled;
+  }
+
+  /** The synchronisation of rules is their check and activation; all other connectors have the usual one. */
+  #synchronisation(): StepHandler {
+    const usual = new SyncStep(this.parts);
+    if (this.rulesConnector === null) return usual;
+    const ofRules = new RulesStep(this.parts, this.rules);
+    const of = (connector: string) => (connector === this.rulesConnector ? ofRules : usual);
+    return {
+      work: (slice) => of(slice.step.connector).work(slice),
+      counted: (run, step) => of(step.connector).counted(run, step),
+      finish: (run, step, isCurrent) => of(step.connector).finish(run, step, isCurrent),
+      // While new rules wait for approval the active ones are synchronised with.
+      standsAlone: ({ connector }) => connector === this.rulesConnector,
+    };
+  }
+
+  /** The schemas of those directories that answer: what the others would say of a rule shows when they do. */
+  async #knownSchemas(): Promise<ReadonlyMap<string, readonly ObjectTypeSchema[]>> {
+    const names = [...this.configuration.connectors.keys()].filter((name) => name !== this.rulesConnector);
+    const read = await Promise.all(
+      names.map(async (name) => {
+        try {
+          return [[name, await this.schema(name)] as const];
+        } catch (error) {
+          if (!(error instanceof ConnectorError)) throw error;
+          this.options.log(`The rules were checked without the schema of ${name}: ${error.message}`);
+          return [];
+        }
+      }),
+    );
+    return new Map(read.flat());
   }
 
   async #schemasOf(names: readonly string[]): Promise<Map<string, readonly ObjectTypeSchema[]>> {
@@ -284,7 +348,7 @@ export class Engine {
       steps: [{ connector, profile: found.name, type: found.type }],
       trigger,
       ...(startedBy === undefined ? {} : { startedBy }),
-      rulesVersion: await this.storeActiveRules(),
+      rulesVersion: await this.rulesVersion(trigger, startedBy),
     });
   }
 
@@ -300,7 +364,7 @@ export class Engine {
       steps: [{ connector, profile, type: "export" }],
       trigger,
       ...(approval.by === null ? {} : { startedBy: approval.by }),
-      rulesVersion: await this.storeActiveRules(),
+      rulesVersion: await this.rulesVersion(trigger, approval.by ?? undefined),
       approval,
     });
   }
@@ -318,7 +382,7 @@ export class Engine {
       steps: [{ connector, profile, type: "deltaSync", order }],
       trigger,
       startedBy,
-      rulesVersion: await this.storeActiveRules(),
+      rulesVersion: await this.rulesVersion(trigger, startedBy),
     });
   }
 
@@ -341,25 +405,40 @@ export class Engine {
     const cycle = cycles.get(name);
     if (cycle === undefined) throw new UnknownName("cycle", name, [...cycles.keys()]);
     for (const { connector, profile, type } of cycle.steps) this.#assertSupported(connector, profile, type);
+    const by = startedBy ?? trigger;
+    const { rulesVersion, stored } = await this.rules.forRun({ by, why: firstActivation });
     return {
       cycle: name,
       steps: cycle.steps,
+      settledSteps: await this.#settledSteps(cycle.steps, stored),
       trigger,
       ...(startedBy === undefined ? {} : { startedBy }),
-      rulesVersion: await this.storeActiveRules(),
+      rulesVersion,
     };
   }
 
-  /** Stores the rules before a run refers to them, so that every message of it works with that version. */
-  async storeActiveRules(): Promise<string> {
-    const { rulesVersion, ruleTexts } = this.configuration;
-    await this.#rules.add(rulesVersion, ruleTexts, isoTime(this.options.clock.now()));
-    return rulesVersion;
+  /** The version that a run works with to its end. @throws ConfigurationError before the first activation */
+  async rulesVersion(trigger: Trigger, startedBy: string | undefined): Promise<string> {
+    const by = startedBy ?? trigger;
+    return (await this.rules.forRun({ by, why: firstActivation })).rulesVersion;
+  }
+
+  /** How many steps of the rules connector, at the beginning of a cycle, have nothing to do; they cost no message. */
+  async #settledSteps(steps: Cycle["steps"], stored: StoredHead): Promise<number> {
+    const name = this.rulesConnector;
+    if (name === null) return 0;
+    const isDelta = ({ connector, type }: Cycle["steps"][number]) =>
+      connector === name && (type === "deltaImport" || type === "deltaSync");
+    const others = steps.findIndex((step) => !isDelta(step));
+    if (others < 1) return 0;
+    const hasPending = async () => (await this.state.get(name)).importShards !== "";
+    return (await this.rules.isSettled(stored, hasPending)) ? others : 0;
   }
 
   /** What the timer would start: initial while nothing was ever imported, delta from then on. */
   async nextCycle(): Promise<"initial" | "delta"> {
-    const first = this.configuration.cycles.get("initial")?.steps[0];
+    const steps = this.configuration.cycles.get("initial")?.steps ?? [];
+    const first = steps.find(({ connector }) => connector !== this.rulesConnector);
     const begun = first === undefined || (await this.state.get(first.connector)).watermark !== null;
     return begun ? "delta" : "initial";
   }

@@ -117,14 +117,15 @@ export class ExportPlans {
     { hash, why, by }: { readonly hash: string; readonly why: string | null; readonly by: string | null },
     trigger: Trigger,
   ): Promise<Run> {
-    const { parts, plans, configuration } = this.#engine;
+    const { parts, plans } = this.#engine;
+    const { rulesVersion } = await this.#engine.rules.active();
     const { runProfiles } = this.#engine.definition(connector);
     const profile = runProfiles.find(({ type }) => type === "export");
     if (profile === undefined || !this.#engine.connector(connector).capabilities.export)
       throw new ProfileNotSupported(connector, profile?.name ?? "Export");
     const now = parts.clock.now();
     const offer = await plans.offer(connector, hash);
-    if (offer === undefined || offer.items === 0 || !isOnOffer(offer, configuration.rulesVersion, now))
+    if (offer === undefined || offer.items === 0 || !isOnOffer(offer, rulesVersion, now))
       throw new PlanNotCurrent(connector);
     if (parts.stagingMode()) throw new StagingModeOn();
     const approval = { hash, why, by, at: isoTime(now) };
@@ -142,7 +143,8 @@ export class ExportPlans {
   }
 
   async #pending(connector: string): Promise<Shown> {
-    const { parts, plans, configuration } = this.#engine;
+    const { parts, plans } = this.#engine;
+    const { rulesVersion } = await this.#engine.rules.active();
     const approved = await this.#beingExported(connector);
     const underWay = approved && (await plans.offer(connector, approved.hash));
     if (underWay) return this.#kept(connector, underWay.hash);
@@ -160,9 +162,9 @@ export class ExportPlans {
     }
     const known = await plans.offer(connector, planHash(connector, items));
     const offer =
-      known !== undefined && isOnOffer(known, configuration.rulesVersion, now)
+      known !== undefined && isOnOffer(known, rulesVersion, now)
         ? known
-        : await offerPlan(parts, connector, items, configuration.rulesVersion, isoTime(now));
+        : await offerPlan(parts, connector, items, rulesVersion, isoTime(now));
     return { head: await this.#head(connector, offer), items };
   }
 

@@ -14,6 +14,7 @@ import type {
 } from "./core/explain.ts";
 import type { ConnectionDecision, JoinCandidates, JoinLookup } from "./core/inbound.ts";
 import type { ConnectorSpaceObject, MetaverseObject, ObjectError, PendingExport } from "./core/model.ts";
+import { synchronizationKey } from "./core/ruleVersions.ts";
 import type { Cause, SyncDecision } from "./core/synchronize.ts";
 import type { Engine } from "./engine.ts";
 import { Explanation } from "./previewExplanation.ts";
@@ -170,7 +171,7 @@ export class Previews {
     if (stored === null) return null;
     const configuration =
       request.rules === undefined
-        ? await engine.configurationOf(engine.configuration.rulesVersion)
+        ? await engine.activeConfiguration()
         : await engine.configurationWith(request.rules);
     const tables = new OverlayTables(engine.options.tables, {
       tables: new MemoryTables(),
@@ -182,7 +183,8 @@ export class Previews {
     const seen: Seen = { placed: null, flowed: null, errors: [] };
     const state = await engine.state.get(connector);
     // As the step has it: after a change of the rules a delta synchronisation is a full one.
-    const full = request.kind === "full" || state.synchronizedRules !== configuration.rulesVersion;
+    const full =
+      request.kind === "full" || state.synchronizedRules !== synchronizationKey(configuration, connector);
     const considered = full || hasWork(stored, isoTime(engine.options.clock.now()));
     if (considered) {
       const claim = { runId: "preview", step: 0, shard: "main", epoch: 1, verify: async () => undefined };
@@ -195,7 +197,7 @@ export class Previews {
           overBudget: () => false,
           shard: "main",
           cursor: null,
-          run: { id: "preview", rulesVersion: configuration.rulesVersion },
+          run: { id: "preview" },
           step: { connector, type: full ? "fullSync" : "deltaSync", number: 1 },
         },
         configuration,

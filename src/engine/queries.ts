@@ -4,6 +4,7 @@ import { anchorsOf, type ConnectorSpaceFilter, meetsFilter, stateOf } from "./co
 import { shards } from "./core/identity.ts";
 import { contributionsOf } from "./core/inbound.ts";
 import type { ConnectorSpaceObject, MetaverseObject, ObjectError } from "./core/model.ts";
+import { synchronizationKey } from "./core/ruleVersions.ts";
 import { attributesToJson, dateTimeFromMs } from "./core/values.ts";
 import type { Engine } from "./engine.ts";
 import { type MetaverseClause, meetsClause } from "./metaverseSearch.ts";
@@ -104,10 +105,11 @@ export class Queries {
   async connector(name: string): Promise<object | null> {
     const definition = this.#engine.configuration.connectors.get(name);
     if (definition === undefined) return null;
-    const [state, totals, recent] = await Promise.all([
+    const [state, totals, recent, rules] = await Promise.all([
       this.#engine.state.get(name),
       this.#engine.connectorSpace.totals(name),
       this.#engine.runs.page(50),
+      this.#engine.rules.active(),
     ]);
     const of = (prefix: string) => (change: string) => totals[`${prefix}.${change}`] ?? 0;
     const imports = of("import");
@@ -138,7 +140,10 @@ export class Queries {
       lastFullImportAt: state.fullImportAt,
       fullImportRequired: state.watermark === null,
       exportsHeld: state.hold,
-      fullSynchronizationRequired: state.synchronizedRules !== this.#engine.configuration.rulesVersion,
+      fullSynchronizationRequired:
+        name === this.#engine.rulesConnector
+          ? (totals.objects ?? 0) === 0 || imports("add") + imports("update") + imports("delete") > 0
+          : state.synchronizedRules !== synchronizationKey(rules, name),
       lastRuns: recent.runs
         .filter(({ steps }) => steps.some(({ connector }) => connector === name))
         .slice(0, 5)
@@ -329,10 +334,11 @@ export class Queries {
     if (stored === undefined || stored.object.deleted) return null;
     const { object } = stored;
     const clock = { now: dateTimeFromMs(this.#engine.options.clock.now()), random: () => 0 };
+    const configuration = await this.#engine.rules.active();
     const offers = (await this.#linked(object)).flatMap(({ object: one }) => {
       if (one.synchronized === null) return [];
       try {
-        return contributionsOf(one, one.synchronized, object, this.#engine.configuration, clock);
+        return contributionsOf(one, one.synchronized, object, configuration, clock);
       } catch {
         return []; // its flow fails: that is shown as the error of the connector space object
       }

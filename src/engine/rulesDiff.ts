@@ -1,6 +1,7 @@
 /** Comparing rules with the active ones: how a comparison is begun, and what it has found. */
 import type { Configuration, ConfigurationFile } from "./core/configuration.ts";
 import { compileRuleTexts } from "./core/readConfiguration.ts";
+import { synchronizationKey } from "./core/ruleVersions.ts";
 import { syntaxesOf } from "./core/schema.ts";
 import type { Engine } from "./engine.ts";
 import { type ExportPlanItem, planItem } from "./exportPlan.ts";
@@ -78,10 +79,11 @@ export class RulesDiffs {
   async start(texts: readonly ConfigurationFile[], trigger: Trigger, startedBy?: string): Promise<Run> {
     const { configuration, protocol, diffs, options } = this.#engine;
     const changed = compileRuleTexts(texts, configuration);
-    const connectors = this.#connectors(changed);
     await diffs.addRules({ version: changed.rulesVersion, texts }, isoTime(options.clock.now()));
-    await this.#engine.storeActiveRules();
-    const sides = (await this.#hasWork(connectors))
+    await this.#engine.rulesVersion(trigger, startedBy);
+    const active = await this.#engine.rules.active();
+    const connectors = this.#connectors(active, changed);
+    const sides = (await this.#hasWork(active, connectors))
       ? (["active", "changed"] as const)
       : (["changed"] as const);
     return protocol.start({
@@ -107,11 +109,9 @@ export class RulesDiffs {
   }
 
   /** Those that any rule speaks of, in the order in which the initial cycle synchronises them. */
-  #connectors(changed: Configuration): readonly string[] {
+  #connectors(active: Configuration, changed: Configuration): readonly string[] {
     const { configuration } = this.#engine;
-    const named = new Set(
-      [...configuration.rules.rules, ...changed.rules.rules].map(({ connector }) => connector),
-    );
+    const named = new Set([...active.rules.rules, ...changed.rules.rules].map(({ connector }) => connector));
     const inCycle = (configuration.cycles.get("initial")?.steps ?? [])
       .filter(({ type }) => type === "fullSync")
       .map(({ connector }) => connector);
@@ -119,16 +119,17 @@ export class RulesDiffs {
   }
 
   /** Whether the active rules would change anything by themselves; that is no effect of the changed ones. */
-  async #hasWork(connectors: readonly string[]): Promise<boolean> {
-    const { state, configuration, options } = this.#engine;
+  async #hasWork(active: Configuration, connectors: readonly string[]): Promise<boolean> {
+    const { state, options } = this.#engine;
     const now = isoTime(options.clock.now());
-    const states = await Promise.all(connectors.map((connector) => state.get(connector)));
-    return states.some(
-      ({ importShards, synchronizedRules, nextDue }) =>
-        importShards !== "" ||
-        synchronizedRules !== configuration.rulesVersion ||
-        (nextDue !== null && nextDue <= now),
+    const all = await Promise.all(
+      connectors.map(async (connector) => {
+        const { importShards, synchronizedRules, nextDue } = await state.get(connector);
+        const isDue = nextDue !== null && nextDue <= now;
+        return importShards !== "" || synchronizedRules !== synchronizationKey(active, connector) || isDue;
+      }),
     );
+    return all.includes(true);
   }
 
   /** Null: there is no such comparison. While it goes on, what it has found so far. */

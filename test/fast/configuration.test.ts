@@ -142,12 +142,12 @@ describe("mistakes are told with file, line, column and remedy", () => {
         "connector: AADMA, profile: Delta Imp",
         "connector: ADDMA, profile: Delta Imp",
       ),
-      'config/cycles/delta.yaml:5:18 There is no connector "ADDMA". Did you mean "AADMA"?',
+      'config/cycles/delta.yaml:7:18 There is no connector "ADDMA". Did you mean "AADMA"?',
     ],
     [
       "a run profile in a cycle",
       changed("cycles/delta.yaml", "Delta Import (Stage Only)", "Delta Import"),
-      /^config\/cycles\/delta\.yaml:5:34 AADMA has no run profile "Delta Import"\. /,
+      /^config\/cycles\/delta\.yaml:5:34 MIMMA has no run profile "Delta Import"\. /,
     ],
     [
       "a kind of connector",

@@ -2,7 +2,7 @@
  * The real engine with the real configuration over tables, a queue and two directories in memory, and a clock that
  * stands still until it is moved. Processes die and start again; tables, queue and directories stay.
  */
-import type { Configuration } from "../../src/engine/core/configuration.ts";
+import type { Configuration, ConfigurationFile } from "../../src/engine/core/configuration.ts";
 import type { Attributes, AttributeValue } from "../../src/engine/core/values.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import { ExportPlans } from "../../src/engine/exportPlan.ts";
@@ -175,6 +175,8 @@ export class EngineWorld {
   readonly accounts = accountDirectory();
   readonly options: WorldOptions;
   readonly said: string[] = [];
+  /** What stands in the files of the rules; those of the configuration when null. */
+  ruleFiles: readonly ConfigurationFile[] | null = null;
   stagingMode = false;
   /** Called before each transaction, with the process that makes it; may wait. */
   beforeTransaction: (
@@ -253,6 +255,7 @@ export class EngineWorld {
       random: () => 0.5,
       randomHex: (digits) => (++this.#ids).toString(16).padStart(digits, "0").slice(-digits),
       configuration: this.options.configuration ?? recipe,
+      ruleFiles: () => this.ruleFiles ?? (this.options.configuration ?? recipe).ruleTexts,
       openConnector: ({ name }) =>
         this.options.open?.(name) ?? open(name === "AADMA" ? this.guests : this.accounts),
       stagingMode: () => this.stagingMode,
@@ -435,9 +438,9 @@ export class EngineWorld {
   }
 
   /** Objects with something outstanding. */
-  async outstanding(): Promise<string[]> {
+  async outstanding(connectors = ["AADMA", "ADMA"]): Promise<string[]> {
     const left: string[] = [];
-    for (const connector of ["AADMA", "ADMA"]) {
+    for (const connector of connectors) {
       for (const shard of "0123456789abcdef") {
         for await (const { object } of this.engine.connectorSpace.range(connector, shard)) {
           const { id, dn, pendingImport, pendingExport, escrow, unconfirmed, linking, error } = object;

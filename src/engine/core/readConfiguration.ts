@@ -24,6 +24,7 @@ import { durationMs } from "./duration.ts";
 import { closest } from "./expression/problems.ts";
 import type { MetaverseExtension, NamedExtension } from "./extension.ts";
 import { entryPointsOf, noExtensions, readExtension } from "./readExtension.ts";
+import { rulesConnectorKind } from "./ruleDocuments.ts";
 import {
   type AttributeInfo,
   compileRules,
@@ -116,10 +117,7 @@ export function readConfiguration(...parameters: Parameters<typeof readDeploymen
 }
 
 /** The configuration with this set of rules: that of the files, or one that is stored. @throws ConfigurationError */
-export function compileRuleTexts(
-  texts: readonly ConfigurationFile[],
-  deployment: Deployment,
-): Configuration {
+export function compileRuleTexts(texts: readonly ConfigurationFile[], deployment: Deployment): Configuration {
   return { ...deployment, ...compiledRules(texts, deployment, deployment.extensionTexts) };
 }
 
@@ -525,11 +523,11 @@ function restOf(
     extensionTexts.map(({ file, text }) => [file, text]),
     attributesToJson(Object.fromEntries(parameters)),
     [...metaverse.values()].map(({ attributes, ...type }) => [type, [...attributes.values()]]),
-    [...connectors.values()].map(
-      ({ name, objectTypes, filter, retainMs, deprovision, keepHandMadeDisable }) => [
+    [...connectors.values()]
+      .filter(({ kind }) => kind !== rulesConnectorKind)
+      .map(({ name, objectTypes, filter, retainMs, deprovision, keepHandMadeDisable }) => [
         ...[name, objectTypes, filter, retainMs, deprovision, keepHandMadeDisable],
-      ],
-    ),
+      ]),
   ]);
 }
 

@@ -23,6 +23,11 @@ export interface EngineParts {
    * @throws ConnectorError when a directory cannot be asked for its schema.
    */
   configuration(rulesVersion: string, connector?: string): Promise<Configuration>;
+  /**
+   * What tells whether the whole connector space was synchronised with these rules; null when the deployment is no
+   * longer the one that the run began with: then another full synchronisation is due.
+   */
+  synchronizationKey(rulesVersion: string, connector: string): Promise<string | null>;
   connector(name: string): Promise<Connector>;
   /** `STAGING_MODE`, read anew at every call. */
   stagingMode(): boolean;

@@ -87,6 +87,8 @@ export interface StepHandler {
   work(slice: Slice): Promise<SliceOutcome>;
   /** What the step has counted in its partitions so far. */
   counted(run: Run, step: StepRecord): Promise<Counters>;
+  /** Whether the steps after it do not depend on how it ends: the run goes on, and ends with its status. */
+  standsAlone?(step: StepRecord): boolean;
   /**
    * Called when all shards are done, before the run moves on; after a crash it is called again, and two may do it at
    * once. `isCurrent`: whether the run has not moved on yet; what is read before stands for this step then.
@@ -121,6 +123,8 @@ export interface StartRequest {
     readonly type: StepType;
     readonly order?: ObjectOrder;
   }[];
+  /** How many of the first steps have nothing to do: they count as done. Never all of them. */
+  readonly settledSteps?: number;
   readonly trigger: Trigger;
   readonly startedBy?: string;
   readonly rulesVersion: string;
@@ -191,6 +195,7 @@ export class RunProtocol {
   async start(request: StartRequest): Promise<Run> {
     const { clock, runs, checkpoints } = this.#parts;
     const now = new Date(clock.now());
+    const first = Math.min(request.settledSteps ?? 0, request.steps.length - 1);
     const run: Run = {
       id: newRunId(now, this.#parts.randomHex(6)),
       trigger: request.trigger,
@@ -199,13 +204,13 @@ export class RunProtocol {
       status: "in-progress",
       startedAt: now.toISOString(),
       endedAt: null,
-      currentStep: 0,
+      currentStep: first,
       steps: request.steps.map((step, index) => ({
         ...step,
         number: index + 1,
-        status: index === 0 ? "in-progress" : "waiting",
-        startedAt: index === 0 ? now.toISOString() : null,
-        endedAt: null,
+        status: index < first ? "success" : index === first ? "in-progress" : "waiting",
+        startedAt: index <= first ? now.toISOString() : null,
+        endedAt: index < first ? now.toISOString() : null,
         statistics: {},
         detail: null,
       })),
@@ -219,8 +224,8 @@ export class RunProtocol {
       exclusive: request.steps.some(({ type }) => queueOf(type) === "sync-steps"),
     };
     await runs.create(run, occupancy);
-    await checkpoints.createMissing(run.id, 0, [firstShard], clock.now());
-    await this.#send(run, 0, firstShard, 0, 0);
+    await checkpoints.createMissing(run.id, first, [firstShard], clock.now());
+    await this.#send(run, first, firstShard, 0, 0);
     return run;
   }
 
@@ -484,7 +489,7 @@ export class RunProtocol {
       const steps = run.steps.with(step, ended);
       const last = step === run.steps.length - 1;
       try {
-        if (last || !goesOn.has(status)) {
+        if (last || !(goesOn.has(status) || handlers[record.type].standsAlone?.(record))) {
           await this.#end(stored, { ...run, steps });
           return;
         }
@@ -593,10 +598,10 @@ export class RunProtocol {
       await this.#advance(runId, run.currentStep, firstShard, true);
       return [];
     }
-    if (rows.length === 0 && run.currentStep === 0) {
+    if (rows.length === 0 && run.advancedBy === undefined) {
       // Created, never started.
-      await checkpoints.createMissing(runId, 0, [firstShard], clock.now());
-      await this.#sendUnstarted(run, 0, [firstShard]);
+      await checkpoints.createMissing(runId, run.currentStep, [firstShard], clock.now());
+      await this.#sendUnstarted(run, run.currentStep, [firstShard]);
       return [];
     }
     if (rows.length === 0) {

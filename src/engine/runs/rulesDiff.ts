@@ -13,6 +13,7 @@ import type { Configuration } from "../core/configuration.ts";
 import { exportDigest, exportKind } from "../core/exporting.ts";
 import { shards } from "../core/identity.ts";
 import type { ConnectorSpaceObject, PendingExport } from "../core/model.ts";
+import { synchronizationKey } from "../core/ruleVersions.ts";
 import { ConnectorError } from "../ports/connector.ts";
 import type { Tables } from "../ports/tables.ts";
 import { partitionOf } from "../stores/connectorSpace.ts";
@@ -61,7 +62,7 @@ export interface DiffParts {
   readonly diffs: DiffStore;
   /** The engine over other tables, with rules that are only tried out. */
   partsOver(tables: Tables): EngineParts;
-  activeVersion(): string;
+  activeVersion(): Promise<string>;
   /** @throws ConnectorError when the rules are no longer stored */
   tried(version: string): Promise<Configuration>;
   /** How an effect is kept and shown. */
@@ -109,13 +110,19 @@ export class DiffSyncStep implements StepHandler {
     run: { readonly id: string; readonly rulesVersion: string },
     step: Pick<StepRecord, "profile">,
   ) {
-    const { diffs, partsOver, activeVersion, tried, parts } = this.#diff;
-    const active = await diffs.settleActive(run.id, activeVersion());
+    const { diffs, partsOver, activeVersion, tried } = this.#diff;
+    const active = await diffs.settleActive(run.id, activeVersion);
     const side: Side = step.profile === diffProfiles.active ? "active" : "changed";
     const tables = diffs.tablesOf(run.id, side);
     const sync = new SyncStep({
       ...partsOver(tables),
-      configuration: (version) => (side === "active" ? parts.configuration(version) : tried(version)),
+      ...(side === "active"
+        ? {}
+        : {
+            configuration: tried,
+            synchronizationKey: async (version, connector) =>
+              synchronizationKey(await tried(version), connector),
+          }),
     });
     return { sync, side, tables, rulesVersion: side === "active" ? active : run.rulesVersion };
   }

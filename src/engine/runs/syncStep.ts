@@ -24,6 +24,7 @@ import {
   type ObjectError,
 } from "../core/model.ts";
 import { isUnsent } from "../core/outbound.ts";
+import { synchronizationKey } from "../core/ruleVersions.ts";
 import {
   type OutboundJoin,
   type Provisioned,
@@ -111,6 +112,7 @@ export class SyncStep implements StepHandler {
   ): Promise<void> {
     if (order !== undefined) return; // of the other objects it knows nothing
     const { connectorSpace, state } = this.#parts;
+    const synchronizedRules = await this.#parts.synchronizationKey(rulesVersion, connector);
     const stored = await state.read(connector);
     if (!(await isCurrent())) return;
     const importShards = await markedShards(this.#parts, connector, "import", stored.state.importShards);
@@ -119,13 +121,13 @@ export class SyncStep implements StepHandler {
     if (
       before.importShards !== importShards ||
       before.nextDue !== nextDue ||
-      before.synchronizedRules !== rulesVersion
+      before.synchronizedRules !== synchronizedRules
     )
       await state.replace(connector, stored, {
         ...before,
         importShards,
         nextDue,
-        synchronizedRules: rulesVersion,
+        synchronizedRules,
       });
   }
 }
@@ -143,7 +145,7 @@ export interface SyncObserver {
 
 /** What a job needs of its slice; preview has no run. */
 export type JobSlice = Pick<Slice, "writer" | "save" | "report" | "overBudget" | "shard" | "cursor"> & {
-  readonly run: Pick<Slice["run"], "id" | "rulesVersion">;
+  readonly run: Pick<Slice["run"], "id">;
   readonly step: Pick<Slice["step"], "connector" | "type" | "number" | "order">;
 };
 
@@ -166,6 +168,10 @@ export class SyncJob {
     this.#indexed = indexedAttributes(configuration);
   }
 
+  get #key(): string {
+    return synchronizationKey(this.#configuration, this.#connector);
+  }
+
   get #now() {
     return dateTimeFromMs(this.#nowMs);
   }
@@ -186,7 +192,7 @@ export class SyncJob {
     let cursor: PlacingCursor;
     if (this.#slice.cursor !== null) cursor = JSON.parse(this.#slice.cursor);
     else {
-      const rulesChanged = state.synchronizedRules !== this.#slice.run.rulesVersion;
+      const rulesChanged = state.synchronizedRules !== this.#key;
       const full = this.#slice.step.type === "fullSync" || rulesChanged;
       const due = state.nextDue !== null && state.nextDue <= isoTime(this.#nowMs);
       if (!full && state.importShards === "" && !due) return { kind: "done", status: "success", idle: true };
@@ -555,8 +561,7 @@ export class SyncJob {
     else {
       const { type, order } = this.#slice.step;
       const rulesChanged =
-        order === undefined &&
-        (await this.#parts.state.get(this.#connector)).synchronizedRules !== this.#slice.run.rulesVersion;
+        order === undefined && (await this.#parts.state.get(this.#connector)).synchronizedRules !== this.#key;
       cursor = { full: type === "fullSync" || rulesChanged, from: "", failed: false };
     }
     for await (const batch of batches(this.#toFlow(cursor), flowingBatch)) {

@@ -44,8 +44,9 @@ export class DiffStore {
   }
 
   /** The version of the active rules that the run compares with: that of its first message, whatever comes later. */
-  async settleActive(runId: string, version: string): Promise<string> {
+  async settleActive(runId: string, active: () => Promise<string>): Promise<string> {
     const row = "head";
+    const version = await active();
     try {
       await this.#tables.transact(tableNames.diffs, runId, [
         { kind: "insert", row, properties: { version } },

@@ -202,4 +202,3 @@ export function shortReasons(reasons: readonly string[], max = 20): readonly str
     .map((one) => (one.length <= reasonMax ? one : `${one.slice(0, reasonMax)}…`));
   return reasons.length <= max ? first : [...first, `And ${reasons.length - max} more.`];
 }
-

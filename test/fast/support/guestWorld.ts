@@ -43,9 +43,23 @@ const anySettings: SettingsSchema = { safeParse: (data) => ({ success: true, dat
 export const anyKinds = new Map([
   ["graph", anySettings],
   ["ad", anySettings],
+  ["rules", anySettings],
 ]);
 
-export const recipe: Configuration = loadConfiguration("config", recipeSettings, anyKinds);
+/** As it is delivered, with the rules connector. */
+export const wholeRecipe: Configuration = loadConfiguration("config", recipeSettings, anyKinds);
+
+/** Without the rules connector, which has tests of its own: its rules are those of the files. */
+export const recipe: Configuration = {
+  ...wholeRecipe,
+  connectors: new Map([...wholeRecipe.connectors].filter(([name]) => name !== "MIMMA")),
+  cycles: new Map(
+    [...wholeRecipe.cycles].map(([name, cycle]) => [
+      name,
+      { ...cycle, steps: cycle.steps.filter(({ connector }) => connector !== "MIMMA") },
+    ]),
+  ),
+};
 
 const day = 86_400_000;
 

@@ -1,0 +1,139 @@
+import pMap from "p-map";
+import type { ConfigurationProblem } from "../core/configuration.ts";
+import { describeProblem } from "../core/configuration.ts";
+import { shards } from "../core/identity.ts";
+import { type ConnectorSpaceObject, importedImage } from "../core/model.ts";
+import { textOf } from "../core/ruleDocuments.ts";
+import { synchronizationError } from "../core/synchronize.ts";
+import type { RuleVersions } from "../ruleVersions.ts";
+import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
+import type { Counters } from "../stores/fence.ts";
+import { type EngineParts, isoTime } from "./engine.ts";
+import { markedShards } from "./exportStep.ts";
+import { runError } from "./importStep.ts";
+import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+
+/**
+ * Synchronisation of the rules connector: the imported rules, all of them, are checked and activated as a version, or
+ * refused, or set aside for approval. Then the rules of an active set are as they were imported; those of another
+ * stay pending, those that are wrong with their error.
+ */
+export class RulesStep implements StepHandler {
+  readonly #parts: EngineParts;
+  readonly #versions: RuleVersions;
+
+  constructor(parts: EngineParts, versions: RuleVersions) {
+    this.#parts = parts;
+    this.#versions = versions;
+  }
+
+  async work(slice: Slice): Promise<SliceOutcome> {
+    const { connector } = slice.step;
+    const stored = await this.#objects(connector);
+    const texts = stored
+      .flatMap(({ object }) => importedImage(object) ?? [])
+      .map(textOf)
+      .sort((a, b) => (a.file < b.file ? -1 : 1));
+    const by = slice.run.startedBy ?? slice.run.trigger;
+    const why = "The files of the configuration have changed.";
+    const decision = await this.#versions.decide(texts, { by, why }, slice.run.id);
+    switch (decision.kind) {
+      case "active":
+      case "activated": {
+        const writes = stored.filter(({ object }) => isOpen(object)).map(settled);
+        await this.#parts.connectorSpace.write(slice.writer, writes);
+        const detail =
+          decision.kind === "activated"
+            ? `Version ${decision.version.version} of the rules is active.`
+            : null;
+        return { kind: "done", status: "success", ...(detail === null ? {} : { detail }) };
+      }
+      case "waiting": {
+        const { version, reasons } = decision.version;
+        const detail = `Version ${version} of the rules waits for approval; the active one stays. ${reasons.join(" ")} Approve it with: vestibule rules activate ${version} --why "…"`;
+        return { kind: "done", status: "stopped-approval-required", detail };
+      }
+      case "refused":
+        return this.#refuse(slice, stored, decision.problems);
+    }
+  }
+
+  async #refuse(
+    slice: Slice,
+    stored: readonly Stored[],
+    problems: readonly ConfigurationProblem[],
+  ): Promise<SliceOutcome> {
+    const now = isoTime(this.#parts.clock.now());
+    const byFile = Map.groupBy(problems, ({ file }) => file);
+    const writes = stored.flatMap((before): (ObjectWrite & { readonly counters: Counters })[] => {
+      const { object } = before;
+      const image = importedImage(object);
+      const own = image === null ? [] : (byFile.get(textOf(image).file) ?? []);
+      if (own.length === 0)
+        return object.error === null ? [] : [{ before, after: { ...object, error: null }, counters: {} }];
+      const failure = {
+        code: own[0]!.code ?? "rule-error",
+        message: own.map(describeProblem).join("\n"),
+        rule: object.anchor ?? object.dn,
+      };
+      const error = synchronizationError(object, failure, now);
+      return [{ before, after: { ...object, error }, counters: { flowFailure: 1 } }];
+    });
+    await this.#parts.connectorSpace.write(slice.writer, writes);
+    await slice.report(
+      writes.flatMap(({ after }) =>
+        after?.error == null ? [] : [{ object: after.id, error: runError(after.error, after) }],
+      ),
+    );
+    const files = new Set(
+      stored.flatMap(({ object }) => importedImage(object) ?? []).map((image) => textOf(image).file),
+    );
+    const ofNone = problems.filter(({ file }) => !files.has(file)).map(describeProblem);
+    const detail = ["The rules do not check: the active version stays, whole.", ...ofNone].join(" ");
+    return { kind: "done", status: "completed-sync-errors", detail };
+  }
+
+  async #objects(connector: string): Promise<Stored[]> {
+    const all = await pMap(shards, async (shard) => {
+      const found: Stored[] = [];
+      for await (const stored of this.#parts.connectorSpace.range(connector, shard)) found.push(stored);
+      return found;
+    });
+    return all.flat();
+  }
+
+  async counted(
+    run: { readonly id: string },
+    step: { readonly connector: string; readonly number: number },
+  ): Promise<Counters> {
+    return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
+  }
+
+  async finish(
+    _run: unknown,
+    { connector }: { readonly connector: string },
+    isCurrent: () => Promise<boolean>,
+  ): Promise<void> {
+    const { state } = this.#parts;
+    const stored = await state.read(connector);
+    if (!(await isCurrent())) return;
+    const importShards = await markedShards(this.#parts, connector, "import", stored.state.importShards);
+    if (importShards !== stored.state.importShards)
+      await state.replace(connector, stored, { ...stored.state, importShards });
+  }
+}
+
+function isOpen({ pendingImport, error }: ConnectorSpaceObject): boolean {
+  return pendingImport !== null || error !== null;
+}
+
+/** As MIM counts the rules that its service's connector brings: into the metaverse, changed there, out of it. */
+function settled(before: Stored): ObjectWrite & { readonly counters: Counters } {
+  const { object } = before;
+  const image = importedImage(object);
+  if (image === null) return { before, after: null, counters: { connectorDeleteRemoveMv: 1 } };
+  const after = { ...object, synchronized: image, pendingImport: null, error: null };
+  if (object.pendingImport === null) return { before, after, counters: {} };
+  const counter = object.synchronized === null ? "disconnectorProjectedFlow" : "connectorFlow";
+  return { before, after, counters: { [counter]: 1 } };
+}
