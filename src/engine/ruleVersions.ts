@@ -98,6 +98,7 @@ export class RuleVersions {
   readonly #parts: RuleVersionsParts;
   readonly #rest: string;
   readonly #compiled = new Map<string, Promise<Configuration>>();
+  #fromFiles: RuleSource | null = null;
   /** What the head was when the edits were read: they need not be read again while it says the same. */
   #edits: { readonly count: number; readonly edits: readonly RuleEdit[] } = { count: 0, edits: [] };
 
@@ -123,7 +124,7 @@ export class RuleVersions {
       const texts = connector === null || active === null ? this.#files() : null;
       const set = texts === null ? active!.set : ruleSetHash(texts);
       if (active?.set === set) return { rulesVersion: rulesVersionOf(set, this.#rest), stored };
-      compileRuleTexts(texts!, this.#parts.deployment);
+      if (!this.#compiled.has(set)) compileRuleTexts(texts!, this.#parts.deployment);
       const changed = await this.#activate(stored, texts!, doer, { edits: [] });
       if (changed !== null) return { rulesVersion: rulesVersionOf(set, this.#rest), stored: changed.stored };
     }
@@ -192,9 +193,16 @@ export class RuleVersions {
 
   /** The files and the edits over them, whatever is pinned. */
   async #given(head: RulesHead): Promise<RuleSource> {
-    const files = documentsOf(this.#files());
-    if (head.edits === 0) return sourceOf(files);
-    return sourceOf(withEdits(files, await this.#editsOf(head)).documents);
+    const files = this.#documents();
+    if (head.edits === 0) return files;
+    return sourceOf(withEdits(files.documents, await this.#editsOf(head)));
+  }
+
+  /** The files, read as rules anew only when they have changed. */
+  #documents(): RuleSource {
+    const texts = this.#files();
+    if (this.#fromFiles?.set !== ruleSetHash(texts)) this.#fromFiles = sourceOf(documentsOf(texts));
+    return this.#fromFiles;
   }
 
   async #editsOf({ edits: count }: RulesHead): Promise<readonly RuleEdit[]> {
@@ -288,7 +296,9 @@ export class RuleVersions {
   }
 
   async #changes(head: RulesHead, texts: readonly ConfigurationFile[]): Promise<RuleSetChanges> {
-    const before = head.active === null ? [] : ((await this.#parts.store.texts(head.active.set)) ?? []);
+    const before = head.active === null ? null : await this.#parts.store.texts(head.active.set);
+    if (before === null)
+      return { added: texts.map(({ file }) => file), changed: [], deleted: [], withdrawn: [] };
     return compareRuleSets(readRuleTexts(before), readRuleTexts(texts));
   }
 
@@ -404,7 +414,7 @@ export class RuleVersions {
     for (;;) {
       const stored = await store.head();
       const { head } = stored;
-      const below = documentsOf(this.#files()).find((document) => document.name === name);
+      const below = this.#documents().documents.find((document) => document.name === name);
       const over = below === undefined ? null : textHash(below.text);
       const edit: RuleEdit = { name, text, over, ...doer, at: this.#now() };
       const next = { ...head, edits: head.edits + 1 };

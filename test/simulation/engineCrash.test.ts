@@ -136,7 +136,7 @@ describe.each([true, false])("a longer history (duplicate detection %s)", (detec
       await expectNothingMore(world, point);
     }
     expect(point).toBeGreaterThan(100);
-  }, 20_000);
+  }, 60_000);
 
   test("with processes that all die young ends the same", async () => {
     for (const life of [25, 40]) {
@@ -150,5 +150,5 @@ describe.each([true, false])("a longer history (duplicate detection %s)", (detec
       expect(world.accounts.listed()).toHaveLength(8);
       await expectNothingMore(world, life);
     }
-  }, 20_000);
+  }, 60_000);
 });

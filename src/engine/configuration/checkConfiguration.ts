@@ -15,6 +15,7 @@ import {
 import { renderPlace } from "../core/expression/expression.ts";
 import { readConfiguration } from "../core/readConfiguration.ts";
 import { noExtensions } from "../core/readExtension.ts";
+import { rulesConnectorKind } from "../core/ruleDocuments.ts";
 import { type Settings, unsetSettings } from "../core/settingReferences.ts";
 import { YamlFile } from "../core/yamlFile.ts";
 import { ConnectorError, type ObjectTypeSchema } from "../ports/connector.ts";
@@ -51,6 +52,7 @@ export async function checkConfiguration(
   const found: ConfigurationProblem[] = [];
   const asked: ConnectorConfiguration[] = [];
   const schemaOf = (connector: ConnectorConfiguration) => {
+    if (connector.kind === rulesConnectorKind) return undefined;
     asked.push(connector);
     if (connector.kind !== "graph") return undefined;
     const { schema, problems } = graphSchema(connector, files);

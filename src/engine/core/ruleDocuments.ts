@@ -68,17 +68,15 @@ function nameIn(source: ConfigurationFile): string {
 export function withEdits(
   files: readonly RuleDocument[],
   edits: readonly DocumentEdit[],
-): { readonly documents: readonly RuleDocument[]; readonly standing: ReadonlySet<string> } {
+): readonly RuleDocument[] {
   const documents = new Map(files.map((document) => [document.name, document]));
-  const standing = new Set<string>();
   for (const { name, text, over } of edits) {
     const below = documents.get(name);
     if ((below === undefined ? null : textHash(below.text)) !== over) continue;
-    standing.add(name);
     if (text === null) documents.delete(name);
     else documents.set(name, { name, file: editedFile(name), text, origin: "edit" });
   }
-  return { documents: [...documents.values()], standing };
+  return [...documents.values()];
 }
 
 export function sourceOf(documents: readonly RuleDocument[], pinned = false): RuleSource {
