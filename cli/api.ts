@@ -92,6 +92,8 @@ export interface ApiOptions {
   /** A function key, where the deployment asks for one. */
   readonly key?: string | undefined;
   /** What a run that is begun through this client names as its trigger. */
+  /** Of Entra ID, for the API. */
+  readonly token?: string | undefined;
   readonly trigger: "cli" | "start";
 }
 
@@ -101,12 +103,13 @@ export class Api {
   readonly url: string;
   readonly #headers: Readonly<Record<string, string>>;
 
-  constructor({ url, key, trigger }: ApiOptions) {
+  constructor({ url, key, token, trigger }: ApiOptions) {
     this.url = url.replace(/\/+$/, "");
     this.#headers = {
       accept: "application/json",
       "x-vestibule-trigger": trigger,
       ...(key === undefined ? {} : { "x-functions-key": key }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     };
   }
 

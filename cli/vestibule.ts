@@ -26,6 +26,7 @@ import { addRulesImport, ImportError } from "./rulesImport.ts";
 interface CommonOptions {
   readonly url: string;
   readonly key?: string;
+  readonly token?: string;
   readonly json?: boolean;
 }
 interface WaitOption {
@@ -42,11 +43,15 @@ const program = new Command("vestibule")
     new Option("--url <url>", "address of the API").env("VESTIBULE_URL").default("http://127.0.0.1:7071/api"),
   )
   .addOption(new Option("--key <key>", "function key of the deployment").env("VESTIBULE_KEY"))
+  .addOption(
+    new Option("--token <token>", "Entra ID token for the API, where people sign in").env("VESTIBULE_TOKEN"),
+  )
   .option("--json", "print the API's answer as it is")
   .showHelpAfterError("(--help shows how it is used)");
 
 const common = () => program.opts<CommonOptions>();
-const openApi = () => new Api({ url: common().url, key: common().key, trigger: "cli" });
+const openApi = () =>
+  new Api({ url: common().url, key: common().key, token: common().token, trigger: "cli" });
 const part = encodeURIComponent;
 
 /** Prints an answer: as JSON where asked for, otherwise as `describe` says. */

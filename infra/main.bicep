@@ -271,6 +271,7 @@ module app 'modules/functionApp.bicep' = {
       CYCLE_SCHEDULE: cycleSchedule
       STAGING_MODE: stagingMode ? 'true' : 'false'
       CONFIG_DIR: 'config'
+      API_AUTHENTICATION: empty(apiClientId) ? 'keys' : 'entra'
       APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.outputs.clientId};Authorization=AAD'
     }

@@ -20,7 +20,7 @@ const unresolvedReference = "@Microsoft.KeyVault(";
 
 /**
  * @param environment the app settings. Besides those of DESIGN section 10: `IMPORT_QUEUE`, `SYNC_QUEUE`,
- *   `EXPORT_QUEUE` (names of the queues), `WATCHDOG_SCHEDULE` (NCRONTAB), `WEBHOOK_URL` and `WEBHOOK_FORMAT` (json or
+ *   `EXPORT_QUEUE` (names of the queues), `WATCHDOG_SCHEDULE` (NCRONTAB), `API_AUTHENTICATION` (keys or entra), `WEBHOOK_URL` and `WEBHOOK_FORMAT` (json or
  *   teams: where events are posted), `RUN_LEASE_SECONDS` and
  *   `RUN_TIME_BUDGET_SECONDS` (of one function's work), and `RUN_RETRY_SECONDS` ("15,45": the waits before work is
  *   tried again that a directory, or the tables, did not answer; after the last one the step ends)
@@ -140,6 +140,14 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       "WEBHOOK_FORMAT",
       `is ${JSON.stringify(webhookFormat)}`,
       "Give json or teams, or leave it out for json.",
+    );
+  }
+  const authentication = text("API_AUTHENTICATION");
+  if (authentication !== undefined && !/^(keys|entra)$/i.test(authentication)) {
+    wrong(
+      "API_AUTHENTICATION",
+      `is ${JSON.stringify(authentication)}`,
+      "Give keys (function keys) or entra (App Service authentication).",
     );
   }
   const leaseMs = seconds("RUN_LEASE_SECONDS", defaultTimings.leaseMs);

@@ -11,21 +11,11 @@ import { ConnectorError } from "../engine/ports/connector.ts";
 import { StoreError } from "../engine/ports/tables.ts";
 import { BadContinuation } from "../engine/queries.ts";
 import { RunInTheWay, type Trigger } from "../engine/stores/runs.ts";
+import { admit } from "./access.ts";
+import { Problem } from "./problem.ts";
 
-/** Ends a request with a problem document (RFC 9457); `code` is stable. */
-export class Problem extends Error {
-  readonly status: number;
-  readonly code: string;
-  readonly more: Readonly<Record<string, unknown>>;
-
-  constructor(status: number, code: string, detail: string, more: Readonly<Record<string, unknown>> = {}) {
-    super(detail);
-    this.name = "Problem";
-    this.status = status;
-    this.code = code;
-    this.more = more;
-  }
-}
+export { callerOf } from "./access.ts";
+export { Problem };
 
 /** Every `code` that a problem document may have, with its title. */
 export const problemTitles: Readonly<Record<string, string>> = {
@@ -46,10 +36,21 @@ export const problemTitles: Readonly<Record<string, string>> = {
   "invalid-expression": "The expression cannot be evaluated",
   "directory-unavailable": "A directory does not answer",
   "storage-unavailable": "The storage does not answer",
+  "not-signed-in": "Nobody is signed in",
+  "not-allowed": "A role is missing",
+  "too-many-requests": "Too many calls",
+  "authentication-off": "Authentication is set up in part only",
   "internal-error": "Something went wrong",
 };
 
-const headers = { "cache-control": "no-store", "x-content-type-options": "nosniff" };
+/** Answers are data: never kept, guessed at, framed or run. */
+const headers = {
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+  "strict-transport-security": "max-age=31536000",
+  "x-content-type-options": "nosniff",
+};
 
 export function json(body: unknown, status = 200, more: Record<string, string> = {}): HttpResponseInit {
   return { status, jsonBody: body, headers: { ...headers, ...more } };
@@ -64,10 +65,15 @@ function problemDocument({ status, code, message, more }: Problem): HttpResponse
     detail: message,
     ...more,
   };
+  const { retryAfterSeconds } = more;
   return {
     status,
     body: JSON.stringify(document),
-    headers: { ...headers, "content-type": "application/problem+json" },
+    headers: {
+      ...headers,
+      "content-type": "application/problem+json",
+      ...(retryAfterSeconds === undefined ? {} : { "retry-after": String(retryAfterSeconds) }),
+    },
   };
 }
 
@@ -110,6 +116,7 @@ type Handler = (request: HttpRequest, context: InvocationContext) => Promise<Htt
 export function answering(handler: Handler): Handler {
   return async (request, context) => {
     try {
+      admit(context.functionName, request);
       return await handler(request, context);
     } catch (error) {
       const problem = problemOf(error);
@@ -173,11 +180,6 @@ export function paging(request: HttpRequest): {
     );
   }
   return { limit, continuation: request.query.get("continuation") ?? undefined };
-}
-
-/** Who is asking, as far as the platform's authentication says. */
-export function callerOf(request: HttpRequest): string | undefined {
-  return request.headers.get("x-ms-client-principal-name") ?? undefined;
 }
 
 /** The command line and the local platform say who they are; everybody else is http. */

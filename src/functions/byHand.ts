@@ -1,5 +1,6 @@
 import { app, type HttpRequest } from "@azure/functions";
 import type { z } from "zod";
+import { authLevel } from "../api/access.ts";
 import { acceptSchema, disconnectSchema, joinSchema, whySchema } from "../api/requests.ts";
 import { answering, body, callerOf, json, param, triggerOf } from "../api/responses.ts";
 import { engine } from "../composition.ts";
@@ -23,7 +24,7 @@ function objectCall<Body extends { readonly why: string | null }>(
 ): void {
   app.http(name, {
     methods: ["POST"],
-    authLevel: "function",
+    authLevel,
     route: `connectors/{name}/objects/{anchor}/${verb}`,
     handler: answering(async (request) => {
       const given = await body(request, schema);
@@ -45,7 +46,7 @@ objectCall("retryObject", "retry", whySchema, () => ({ kind: "retry" }));
 
 app.http("acceptImport", {
   methods: ["POST"],
-  authLevel: "function",
+  authLevel,
   route: "runs/{id}/accept",
   handler: answering(async (request) => {
     const { why } = await body(request, acceptSchema);

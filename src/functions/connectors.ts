@@ -1,4 +1,5 @@
 import { app, type HttpRequest } from "@azure/functions";
+import { authLevel } from "../api/access.ts";
 import { approvePlanSchema } from "../api/requests.ts";
 import { answering, body, callerOf, json, Problem, paging, param, triggerOf } from "../api/responses.ts";
 import { engine } from "../composition.ts";
@@ -15,21 +16,21 @@ function connectorOf(request: HttpRequest): string {
 
 app.http("listConnectors", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "connectors",
   handler: answering(async () => json(await queries.connectors())),
 });
 
 app.http("getConnector", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "connectors/{name}",
   handler: answering(async (request) => json(await queries.connector(connectorOf(request)))),
 });
 
 app.http("searchConnectorSpace", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "connectors/{name}/objects",
   handler: answering(async (request) => {
     const { limit, continuation } = paging(request);
@@ -45,7 +46,7 @@ app.http("searchConnectorSpace", {
 
 app.http("getConnectorSpaceObject", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "connectors/{name}/objects/{anchor}",
   handler: answering(async (request) => {
     const connector = connectorOf(request);
@@ -64,7 +65,7 @@ app.http("getConnectorSpaceObject", {
 
 app.http("getExportPlan", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "connectors/{name}/export-plan",
   handler: answering(async (request) => {
     const { limit, continuation } = paging(request);
@@ -74,7 +75,7 @@ app.http("getExportPlan", {
 
 app.http("approveExportPlan", {
   methods: ["POST"],
-  authLevel: "function",
+  authLevel,
   route: "connectors/{name}/export-plan/approve",
   handler: answering(async (request) => {
     const connector = connectorOf(request);

@@ -1,5 +1,6 @@
 import { randomInt } from "node:crypto";
 import { app } from "@azure/functions";
+import { authLevel } from "../api/access.ts";
 import { tryExpressionSchema } from "../api/requests.ts";
 import { answering, body, json, Problem } from "../api/responses.ts";
 import { tryExpression } from "../engine/core/expression/tryOut.ts";
@@ -9,7 +10,7 @@ const randomRange = 2 ** 47; // the most that randomInt takes is 2 ** 48 - 1
 
 app.http("evaluateExpression", {
   methods: ["POST"],
-  authLevel: "function",
+  authLevel,
   route: "expressions/evaluate",
   handler: answering(async (request) => {
     const tried = tryExpression(await body(request, tryExpressionSchema), {

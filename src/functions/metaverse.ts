@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { authLevel } from "../api/access.ts";
 import { answering, json, Problem, paging, param } from "../api/responses.ts";
 import { engine } from "../composition.ts";
 import { parseClause } from "../engine/metaverseSearch.ts";
@@ -8,7 +9,7 @@ const queries = new Queries(engine);
 
 app.http("searchMetaverse", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "metaverse",
   handler: answering(async (request) => {
     const { limit, continuation } = paging(request);
@@ -22,7 +23,7 @@ app.http("searchMetaverse", {
 
 app.http("getMetaverseObject", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "metaverse/{id}",
   handler: answering(async (request) => {
     const object = await queries.metaverseObject(param(request, "id"));

@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { authLevel } from "../api/access.ts";
 import { previewSchema } from "../api/requests.ts";
 import { answering, body, json, Problem, rulesMaxBytes } from "../api/responses.ts";
 import { engine } from "../composition.ts";
@@ -8,7 +9,7 @@ const previews = new Previews(engine);
 
 app.http("preview", {
   methods: ["POST"],
-  authLevel: "function",
+  authLevel,
   route: "preview",
   handler: answering(async (request) => {
     const { rules, ...asked } = await body(request, previewSchema, rulesMaxBytes);

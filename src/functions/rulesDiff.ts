@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { authLevel } from "../api/access.ts";
 import { rulesDiffSchema } from "../api/requests.ts";
 import {
   answering,
@@ -21,7 +22,7 @@ const diffs = new RulesDiffs(engine);
 
 app.http("startRulesDiff", {
   methods: ["POST"],
-  authLevel: "function",
+  authLevel,
   route: "rules/diff",
   handler: answering(async (request) => {
     const { rules } = await body(request, rulesDiffSchema, rulesMaxBytes);
@@ -32,7 +33,7 @@ app.http("startRulesDiff", {
 
 app.http("getRulesDiff", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "rules/diff/{id}",
   handler: answering(async (request) => {
     const { limit, continuation } = paging(request);

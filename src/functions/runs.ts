@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { authLevel } from "../api/access.ts";
 import { startRunSchema } from "../api/requests.ts";
 import { answering, body, callerOf, json, Problem, paging, param, triggerOf } from "../api/responses.ts";
 import { engine } from "../composition.ts";
@@ -8,7 +9,7 @@ const queries = new Queries(engine);
 
 app.http("startRun", {
   methods: ["POST"],
-  authLevel: "function",
+  authLevel,
   route: "runs",
   handler: answering(async (request) => {
     const wanted = await body(request, startRunSchema);
@@ -23,7 +24,7 @@ app.http("startRun", {
 
 app.http("listRuns", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "runs",
   handler: answering(async (request) => {
     const { limit, continuation } = paging(request);
@@ -36,7 +37,7 @@ app.http("listRuns", {
 
 app.http("getRun", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "runs/{id}",
   handler: answering(async (request) => {
     const run = await queries.run(param(request, "id"));
@@ -47,7 +48,7 @@ app.http("getRun", {
 
 app.http("stopRun", {
   methods: ["POST"],
-  authLevel: "function",
+  authLevel,
   route: "runs/{id}/stop",
   handler: answering(async (request) => {
     const run = await engine.protocol.requestStop(param(request, "id"));

@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { authLevel } from "../api/access.ts";
 import { scheduleChangeSchema } from "../api/requests.ts";
 import { answering, body, callerOf, json, triggerOf } from "../api/responses.ts";
 import { engine, settings } from "../composition.ts";
@@ -8,14 +9,14 @@ const scheduler = new Scheduler(engine, settings.cycleSchedule);
 
 app.http("getSchedule", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "schedule",
   handler: answering(async () => json(await scheduler.state())),
 });
 
 app.http("changeSchedule", {
   methods: ["PUT"],
-  authLevel: "function",
+  authLevel,
   route: "schedule",
   handler: answering(async (request) => {
     const { suspended } = await body(request, scheduleChangeSchema);
