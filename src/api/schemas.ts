@@ -238,6 +238,7 @@ named(
         byRules: z.literal(true).optional(),
       })
       .nullable(),
+    held: z.array(z.string()).describe("Attributes in which a hand-made disable is kept."),
     error: z
       .object({
         phase: z.enum(["import", "synchronization", "export"]),

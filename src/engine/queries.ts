@@ -1,6 +1,7 @@
 /** What the HTTP API shows: reads only. */
 
 import { anchorsOf, type ConnectorSpaceFilter, meetsFilter, stateOf } from "./connectorSpaceSearch.ts";
+import { heldAttributes } from "./core/exportFlow.ts";
 import { shards } from "./core/identity.ts";
 import { contributionsOf } from "./core/inbound.ts";
 import type { ConnectorSpaceObject, MetaverseObject, ObjectError } from "./core/model.ts";
@@ -198,6 +199,7 @@ export class Queries {
         },
       },
       absence: object.absence,
+      held: heldAttributes(object),
       error: object.error === null ? null : errorToJson(object.error),
     };
   }

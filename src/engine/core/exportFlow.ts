@@ -280,3 +280,17 @@ function ownBits(
   // Remembered as enabled even while the rules want it disabled too: the hand-made disable outlasts ours.
   return { after: after | disable, held: !wantsDisabled, remembered: bits & ~disable };
 }
+
+/** The attributes in which the directory shows a hand-made disable that is kept; for those who look at the object. */
+export function heldAttributes(object: ConnectorSpaceObject): readonly string[] {
+  const shown = expectedImage(object)?.attributes ?? {};
+  return Object.entries(object.wantedBits).flatMap(([name, bits]) => {
+    const now = own(shown, name);
+    const pending = object.pendingExport?.attributes.find((attribute) => attribute.name === name);
+    const then = pending === undefined ? now : pending.after;
+    const isDisabled = [now, then].every(
+      (value) => typeof value === "bigint" && (value & accountDisable) !== 0n,
+    );
+    return isDisabled && (bits & accountDisable) === 0n ? [name] : [];
+  });
+}
