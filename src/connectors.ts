@@ -1,5 +1,6 @@
 /** The kinds of connectors there are: the schema of their settings, and how one is made. */
 import { AdConnector } from "./engine/connectors/ad/adConnector.ts";
+import { secretAttributes } from "./engine/connectors/ad/schema.ts";
 import { type AdSettings, adSettingsSchema } from "./engine/connectors/ad/settings.ts";
 import { FileConnector } from "./engine/connectors/file/fileConnector.ts";
 import { type FileSettings, fileSettingsSchema } from "./engine/connectors/file/settings.ts";
@@ -18,7 +19,7 @@ import { type Connector, ConnectorError } from "./engine/ports/connector.ts";
 
 export const connectorKinds: ReadonlyMap<string, SettingsSchema> = new Map<string, SettingsSchema>([
   ["graph", graphSettingsSchema],
-  ["ad", adSettingsSchema],
+  ["ad", { safeParse: (settings) => adSettingsSchema.safeParse(settings), secretAttributes }],
   ["file", fileSettingsSchema],
   [rulesConnectorKind, rulesSettingsSchema],
 ]);

@@ -4,7 +4,7 @@ import { anchorsOf, type ConnectorSpaceFilter, meetsFilter, stateOf } from "./co
 import { heldAttributes } from "./core/exportFlow.ts";
 import { shards } from "./core/identity.ts";
 import { contributionsOf } from "./core/inbound.ts";
-import type { ConnectorSpaceObject, MetaverseObject, ObjectError } from "./core/model.ts";
+import type { ConnectorSpaceObject, MetaverseObject, ObjectError, PendingExport } from "./core/model.ts";
 import { synchronizationKey } from "./core/ruleVersions.ts";
 import { attributesToJson, dateTimeFromMs } from "./core/values.ts";
 import type { Engine } from "./engine.ts";
@@ -178,6 +178,17 @@ export class Queries {
     return undefined;
   }
 
+  /** Without secrets. */
+  #shownExport(connector: string, pending: PendingExport | null) {
+    const { secretAttributes } = this.#engine.definition(connector);
+    return exportToJson(
+      pending && {
+        ...pending,
+        attributes: pending.attributes.filter(({ name }) => !secretAttributes.has(name.toLowerCase())),
+      },
+    );
+  }
+
   async object(connector: string, key: string): Promise<object | null> {
     const stored = await this.findObject(connector, key);
     if (stored === null) return null;
@@ -190,8 +201,11 @@ export class Queries {
           change: object.pendingImport.change,
           image: imageToJson(object.pendingImport.image),
         },
-        pendingExport: exportToJson(object.pendingExport),
-        escrowedExport: object.escrow && { ...exportToJson(object.escrow), runId: object.escrow.runId },
+        pendingExport: this.#shownExport(connector, object.pendingExport),
+        escrowedExport: object.escrow && {
+          ...this.#shownExport(connector, object.escrow),
+          runId: object.escrow.runId,
+        },
         unconfirmedExport: object.unconfirmed && {
           change: object.unconfirmed.change,
           ...(object.unconfirmed.newDn === undefined ? {} : { newDn: object.unconfirmed.newDn }),

@@ -98,6 +98,28 @@ describe("the guest recipe", () => {
   });
 });
 
+test("a rule that flows into a password is refused before any directory is asked: what flows is stored", () => {
+  const kinds = new Map(anyKinds).set("ad", {
+    ...anyKinds.get("ad")!,
+    secretAttributes: new Set(["unicodepwd"]),
+  });
+  const selected = changed("connectors/ADMA.yaml", "      - info", "      - info\n      - unicodePwd");
+  const flowing = changed(
+    "rules/AD-B2B-OUT.yaml",
+    "flows:",
+    "flows:\n  - { target: unicodePwd, constant: Welcome1 }",
+  );
+  const files = selected.map((one) =>
+    one.file.endsWith("AD-B2B-OUT.yaml") ? flowing.find(({ file }) => file === one.file)! : one,
+  );
+  expect(mistakes(selected, recipeSettings, kinds)).toEqual([]);
+  expect(mistakes(files, recipeSettings, kinds)).toEqual([
+    expect.stringMatching(
+      /^config\/rules\/AD-B2B-OUT\.yaml:\d+:\d+ "unicodePwd" is a secret, and what flows is stored\. .* Remove the flow\.$/,
+    ),
+  ]);
+});
+
 describe("mistakes are told with file, line, column and remedy", () => {
   test.each<[string, ConfigurationFile[], string | RegExp]>([
     [

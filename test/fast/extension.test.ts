@@ -485,6 +485,7 @@ describe("provision", () => {
         [connect({ attributes: { email: "x" } })],
         /"email" has no place: it is not a selected attribute of user in ad/,
       ],
+      [[connect({ attributes: { password: "x" } })], /"password" cannot be set: it is a secret/],
       [[connect({ attributes: { level: "x" } })], /"level": it gives a value of type string/],
       [[connect(), connect()], /connects to ad, where the metaverse object has one/],
       [

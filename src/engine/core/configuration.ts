@@ -55,6 +55,8 @@ export interface ConnectorConfiguration extends ConnectorDefinition {
   /** `always`: no export without somebody's approval of its plan. */
   readonly approval: "overLimits" | "always";
   readonly exportRetries: ExportRetries;
+  /** In lower case; no rule may flow into them, nothing shows them. */
+  readonly secretAttributes: ReadonlySet<string>;
   readonly runProfiles: readonly RunProfile[];
 }
 
@@ -142,6 +144,11 @@ export interface ConfigurationProblem {
 
 /** The schema of one connector kind's settings; zod's schemas fit. */
 export interface SettingsSchema {
+  /**
+   * Attributes that the kind's directories take and never show (passwords), in lower case: known without asking one, so
+   * that a rule which flows into them stops the start.
+   */
+  readonly secretAttributes?: ReadonlySet<string>;
   safeParse(settings: unknown):
     | { readonly success: true; readonly data: unknown }
     | {

@@ -378,14 +378,16 @@ function initial(
   const about = { rule: extension, attribute };
   const info = schema.attribute(attribute);
   const what = `The initial value of "${attribute}"`;
-  if (info === undefined || info.readOnly === true)
-    throw new ExtensionError(
-      "extension-dll-exception",
-      info === undefined
-        ? `${what} has no place: it is not a selected attribute of ${connectorObjectType} in ${connector}.`
-        : `${what} cannot be set: the directory sets it itself.`,
-      about,
-    );
+  const wrong =
+    info === undefined
+      ? `has no place: it is not a selected attribute of ${connectorObjectType} in ${connector}`
+      : info.readOnly === true
+        ? "cannot be set: the directory sets it itself"
+        : info.writeOnly === true
+          ? "cannot be set: it is a secret, and values are stored. The connector makes passwords when it creates accounts"
+          : null;
+  if (info === undefined || wrong !== null)
+    throw new ExtensionError("extension-dll-exception", `${what} ${wrong}.`, about);
   const converted = convert(value, info);
   if ("value" in converted) return converted.value;
   throw new ExtensionError(converted.code, `${what}: it ${converted.message}.`, about);

@@ -236,6 +236,7 @@ function readConnector(
       delayMaxMs: durationMs(exportRetry.delayMax)!,
       quarantineAfter: exportRetry.quarantineAfter,
     },
+    secretAttributes: kind.secretAttributes ?? new Set(),
     runProfiles,
   };
 }
@@ -531,6 +532,9 @@ function restOf(
   ]);
 }
 
+/** What is known of a password before the directory has told its schema. */
+const secretAttribute: AttributeInfo = { type: "string", multiValued: false, writeOnly: true };
+
 function ruleContext(configuration: RuleBase): RuleContext {
   const connectorAttributes = new Map(
     [...configuration.connectors.values()].map((connector) => {
@@ -540,7 +544,12 @@ function ruleContext(configuration: RuleBase): RuleContext {
           const known = schemas?.find((schema) => schema.name === name)?.attributes;
           const selected =
             known === undefined ? attributes : attributes.filter((attribute) => known.has(attribute));
-          return [name, new Map(selected.map((attribute) => [attribute, known?.get(attribute) ?? null]))];
+          const secret = (attribute: string) =>
+            connector.secretAttributes.has(attribute.toLowerCase()) ? secretAttribute : null;
+          return [
+            name,
+            new Map(selected.map((attribute) => [attribute, known?.get(attribute) ?? secret(attribute)])),
+          ];
         },
       );
       return [connector.name, new Map(types)] as const;

@@ -129,6 +129,8 @@ export interface AttributeInfo {
   readonly type: AttributeType;
   readonly multiValued: boolean;
   readonly readOnly?: boolean;
+  /** A secret: the directory takes it and never shows it. */
+  readonly writeOnly?: boolean;
   readonly indexed?: boolean;
 }
 
@@ -451,6 +453,13 @@ class RuleCompiler {
         path,
         "target-read-only",
         `The directory sets "${name}" itself, no flow can.`,
+        "Remove the flow.",
+      );
+    if (info?.writeOnly)
+      this.#error(
+        path,
+        "target-write-only",
+        `"${name}" is a secret, and what flows is stored. Passwords are made by the connector when it creates an account, sent, and never stored.`,
         "Remove the flow.",
       );
     return info ?? null;

@@ -46,7 +46,7 @@ const utcTimeSyntax = "23";
 /** systemFlags: the value is computed by the directory. [MS-ADTS] 2.2.10 */
 const constructed = 0x4;
 /** Passwords: written, never read. [MS-ADTS] 3.1.1.3.1.5 */
-const writeOnlyNames: ReadonlySet<string> = new Set(["unicodepwd", "userpassword"]);
+export const secretAttributes: ReadonlySet<string> = new Set(["unicodepwd", "userpassword"]);
 
 /** Takes the orders 0 (change it at the next logon) and -1 (it was set now); the directory shows a time. */
 const orderNames: ReadonlySet<string> = new Set(["pwdlastset"]);
@@ -123,7 +123,7 @@ function toAttribute(name: string, entry: LdapEntry, rdnAttribute: string): AdAt
     (Number(firstText(entry, "systemFlags") ?? 0) & constructed) !== 0 ||
     backLink ||
     [rdnAttribute, "name", "distinguishedname"].includes(lower);
-  const writeOnly = writeOnlyNames.has(lower);
+  const writeOnly = secretAttributes.has(lower);
   const rangeUpper = firstText(entry, "rangeUpper");
   return {
     name,
