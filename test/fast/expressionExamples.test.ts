@@ -1,10 +1,17 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import type { ExampleResult } from "../../src/engine/core/expression/functions/define.ts";
+import { check } from "../../src/engine/core/expression/check.ts";
+import { compileExpression, type Result } from "../../src/engine/core/expression/expression.ts";
+import type { Definition, ExampleResult } from "../../src/engine/core/expression/functions/define.ts";
 import { families } from "../../src/engine/core/expression/functions/functions.ts";
 import { mimFunctions } from "../../src/engine/core/expression/functions/mim.ts";
+import { parse } from "../../src/engine/core/expression/parse.ts";
+import { ProblemList } from "../../src/engine/core/expression/problems.ts";
 import type { Language } from "../../src/engine/core/expression/syntax.ts";
-import { type Input, isError, outcome, problemsOf } from "./expressionSupport.ts";
+import * as types from "../../src/engine/core/expression/types.ts";
+import { typeOf } from "../../src/engine/core/flow.ts";
+import { attributesFromJson, isMultiValued, type Value, valuesOf } from "../../src/engine/core/values.ts";
+import { contextOf, type Input, isError, outcome, problemsOf } from "./expressionSupport.ts";
 
 function expectOutcome(actual: ExampleResult, expected: unknown) {
   if (isError(expected) && expected.$error === null) expect(actual).toHaveProperty("$error");
@@ -14,30 +21,63 @@ function expectOutcome(actual: ExampleResult, expected: unknown) {
 const tables = { ...families, MIM: mimFunctions };
 
 describe.each(Object.entries(tables))("functions of %s", (family, table) => {
+  const language = family === "MIM" ? "mim" : "aadc";
   test.each(Object.entries(table))("%s does what its examples say", (_, definition) => {
     for (const [source, expected, input] of definition.examples) {
-      const actual = outcome(source, input, { language: family === "MIM" ? "mim" : "aadc" });
+      const actual = outcome(source, input, { language });
       expect
         .soft(isError(expected) && expected.$error === null ? isError(actual) : actual, source)
         .toEqual(isError(expected) && expected.$error === null ? true : expected);
     }
   });
 
-  test("every function has at least three examples, with NULL or absence, and a list where it takes one", () => {
+  test("every function has at least three examples, with NULL or absence, and with a list", () => {
     for (const [name, definition] of Object.entries(table)) {
       const { examples } = definition;
       expect(examples.length, name).toBeGreaterThanOrEqual(3);
-      if (definition.kind === "form" || definition.parameters.length === 0) continue;
-      const withNull = examples.some(
-        ([source, , input]) => /NULL|Null\(\)/.test(source) || input === undefined,
-      );
+      if (definition.kind === "function" && definition.parameters.length === 0) continue;
+      const withNull = examples.some(([source, , input]) => {
+        const compiled = compileExpression(source, { language });
+        const read = compiled.ok ? [...compiled.expression.attributes] : [];
+        return (
+          /NULL|Null\(\)/.test(source) || read.some((attribute) => !(attribute in (input?.attributes ?? {})))
+        );
+      });
       expect(withNull, `${name} with NULL`).toBe(true);
-      if (family === "MIM") continue; // its synchronisation rules flow single values
       const lists = examples.some(([, , input]) =>
-        Object.values(input?.attributes ?? {}).some(Array.isArray),
+        Object.values({ ...input?.attributes, ...input?.importedAttributes }).some(Array.isArray),
       );
       expect(lists, `${name} with several values`).toBe(true);
     }
+  });
+
+  test("what an example gives is of the type that the checker expects", () => {
+    for (const definition of Object.values<Definition>(table))
+      for (const [source, , input] of definition.examples) {
+        const problems = new ProblemList(source);
+        const tree = parse(source, language, problems);
+        const compiled = compileExpression(source, { language });
+        if (tree === undefined || !compiled.ok) continue;
+        const attributes = new Map(
+          Object.entries(attributesFromJson({ ...input?.attributes, ...input?.importedAttributes })).map(
+            ([name, value]) => [
+              name,
+              { type: typeOf(valuesOf(value)[0]!), multiValued: isMultiValued(value) },
+            ],
+          ),
+        );
+        const type = check(tree, language, problems, { attributes });
+        let result: Result;
+        try {
+          result = compiled.expression.evaluate(contextOf(input));
+        } catch {
+          continue; // an example of an error
+        }
+        if (result === null || (type & types.unknown) !== 0) continue;
+        const kinds = Array.isArray(result) ? result.map(types.kindOf) : [types.kindOf(result as Value)];
+        if (Array.isArray(result)) kinds.push(types.many);
+        for (const kind of kinds) expect.soft(kind & type, source).toBe(kind);
+      }
   });
 });
 

@@ -171,6 +171,7 @@ function lettingGo(
   const links = (rule: CompiledRule) => canLink(rule) && rule.connectorObjectType === target.objectType;
   const linking = rules.find(links);
   if (target.explicitConnector || linking === undefined || inScope.some(links)) return null;
+  if (provisionsByExtension(configuration)) return null; // which deprovisions what it no longer wants
   const image = importedImage(target);
   if (image === null || rulesInScope(target, image, configuration).some(canLink)) return null;
   return linking.name;

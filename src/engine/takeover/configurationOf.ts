@@ -144,8 +144,8 @@ function aboutConnector({ name, exported }: NamedConnector): readonly Finding[] 
     );
   if (exported.kind === "graph")
     find(
-      "differs",
-      "The connector of Entra Connect speaks to a service of its own; here Microsoft Graph is read, and not written. Some attributes have other names there, there are users only, and the filter is that of the guest recipe. Review objectTypes and filter, and leave out the rules that export to Entra.",
+      "decision",
+      "The connector of Entra Connect speaks to a service of its own; here Microsoft Graph is read, and not written. Some attributes have other names there, there are users only, and the filter is that of the guest recipe. Review objectTypes and filter, and leave out the rules that export to Entra: the configuration does not load with them.",
     );
   if (exported.kind === "ad") {
     const excluded = exported.partitions.filter(({ selected }) => selected).flatMap(excludedWithin);

@@ -22,6 +22,7 @@ export const mimFunctions = {
       ["BitAnd(-3, 514)", 512],
       ["BitAnd(2, userAccountControl)", 2, { attributes: { userAccountControl: 514 } }],
       ["BitAnd(Null(), 2)", 0],
+      ["BitAnd(Flags, 2)", [2, 0], { attributes: { Flags: [3, 4] } }],
     ],
   }),
   BitOr: renamed(["BitOr", mathFunctions.BitOr], "BitOr", {
@@ -30,6 +31,7 @@ export const mimFunctions = {
       ["BitOr(2, 512)", 514],
       ["BitOr(2, 514)", 514],
       ["BitOr(Null(), 2)", 2],
+      ["BitOr(Flags, 2)", [3, 6], { attributes: { Flags: [3, 4] } }],
     ],
   }),
   ConvertSidToString: renamed(["StringFromSid", conversionFunctions.StringFromSid], "ConvertSidToString", {
@@ -42,6 +44,11 @@ export const mimFunctions = {
       ],
       ["ConvertSidToString(ObjectSID)", { $error: null }, { attributes: { ObjectSID: { $bin: "AQI=" } } }],
       ["ConvertSidToString(Null())", null],
+      [
+        "ConvertSidToString(SIDs)",
+        ["S-1-5-32-544"],
+        { attributes: { SIDs: [{ $bin: "AQIAAAAAAAUgAAAAIAIAAA==" }] } },
+      ],
     ],
   }),
   ConvertStringToGuid: renamed(["CGuid", conversionFunctions.CGuid], "ConvertStringToGuid", {
@@ -50,6 +57,11 @@ export const mimFunctions = {
       ['ConvertStringToGuid("00112233-4455-6677-8899-aabbccddeeff")', { $bin: "MyIRAFVEd2aImaq7zN3u/w==" }],
       ['ConvertStringToGuid("none")', { $error: null }],
       ["ConvertStringToGuid(Null())", null],
+      [
+        "ConvertStringToGuid(Ids)",
+        [{ $bin: "MyIRAFVEd2aImaq7zN3u/w==" }],
+        { attributes: { Ids: ["00112233-4455-6677-8899-aabbccddeeff"] } },
+      ],
     ],
   }),
   DateTimeFormat: define({
@@ -66,6 +78,7 @@ export const mimFunctions = {
       ['DateTimeFormat("12/25/2007", "yyyy-MM-dd")', "2007-12-25"],
       ['DateTimeFormat("soon", "yyyy-MM-dd")', { $error: null }],
       ['DateTimeFormat(Null(), "yyyy")', null],
+      ['DateTimeFormat(Days, "MM")', ["01", "12"], { attributes: { Days: ["2024-01-01", "2024-12-01"] } }],
     ],
   }),
   Eq: comparison("Eq", "eq", "Whether two values are equal.", (a, b) => equals(undefined, "Eq", a, b), [
@@ -86,6 +99,7 @@ export const mimFunctions = {
         ],
         ['EscapeDNComponent("CN=a")', "CN=a"],
         ["EscapeDNComponent(Null())", null],
+        ['EscapeDNComponent("CN=" + Names)', ["CN=a", "CN=b\\,c"], { attributes: { Names: ["a", "b,c"] } }],
       ],
     },
   ),
@@ -124,6 +138,11 @@ export const mimFunctions = {
       ],
       ['IIF(Eq(EmployeeType, "Intern"), "t-" + Alias, Alias)', "bo", { attributes: { Alias: "bo" } }],
       ["IIF(IsPresent(Mail), Mail, Null())", null],
+      [
+        'IIF(Eq(Left(Addresses, 4), "SIP:"), Null(), Addresses)',
+        ["smtp:a@b"],
+        { attributes: { Addresses: ["SIP:a@b", "smtp:a@b"] } },
+      ],
     ],
   }),
   // MIM's objects hold no empty text, so there it is a test for null alone.
@@ -136,6 +155,7 @@ export const mimFunctions = {
       ["IsPresent(Mail)", false],
       ["IsPresent(Mail)", true, { attributes: { Mail: "a@b" } }],
       ["IsPresent(Null())", false],
+      ["IsPresent(Mails)", true, { attributes: { Mails: ["a@b", "c@d"] } }],
     ],
   }),
   Left: renamed(["Left", textFunctions.Left], "Left", {
@@ -144,6 +164,7 @@ export const mimFunctions = {
       ['Left("Britta Simon", 3)', "Bri"],
       ['Left("Britta", 9)', "Britta"],
       ["Left(Null(), 3)", ""],
+      ["Left(Phones, 2)", ["12", "45"], { attributes: { Phones: ["12-3", "45"] } }],
     ],
   }),
   LeftPad: renamed(["PadLeft", textFunctions.PadLeft], "LeftPad", {
@@ -152,6 +173,7 @@ export const mimFunctions = {
       ['LeftPad("User", 10, "0")', "000000User"],
       ['LeftPad(7, 3, "0")', "007"],
       ['LeftPad(Null(), 3, "0")', ""],
+      ['LeftPad(Ids, 3, "0")', ["007", "042"], { attributes: { Ids: ["7", "42"] } }],
     ],
   }),
   LessThan: comparison(
@@ -174,6 +196,7 @@ export const mimFunctions = {
       ['LowerCase("TeSt")', "test"],
       ["LowerCase(Mail)", "a@b", { attributes: { Mail: "A@B" } }],
       ["LowerCase(Null())", null],
+      ["LowerCase(Mails)", ["a@b", "c@d"], { attributes: { Mails: ["A@b", "C@D"] } }],
     ],
   }),
   LTrim: renamed(["LTrim", textFunctions.LTrim], "LTrim", {
@@ -182,6 +205,7 @@ export const mimFunctions = {
       ['LTrim(" Test ")', "Test "],
       ["LTrim(Name)", "Ann", { attributes: { Name: " Ann" } }],
       ["LTrim(Null())", null],
+      ["LTrim(Names)", ["a ", "b"], { attributes: { Names: [" a ", "b"] } }],
     ],
   }),
   Mid: define({
@@ -200,6 +224,7 @@ export const mimFunctions = {
       ['Mid("Britta Simon", 3, -1)', ""],
       ['Mid("Britta", 9, 1)', "Britta"],
       ["Mid(Null(), 1, 1)", ""],
+      ["Mid(Phones, 2, 1)", ["2", "5"], { attributes: { Phones: ["12-3", "45"] } }],
     ],
   }),
   NotEquals: comparison(
@@ -215,6 +240,7 @@ export const mimFunctions = {
       ['ProperCase("$TEsT")', "$Test"],
       ['ProperCase(" TEsT")', " Test"],
       ["ProperCase(Null())", null],
+      ["ProperCase(Names)", ["Ann", "Bo"], { attributes: { Names: ["ann", "bo"] } }],
     ],
   }),
   RandomNum: renamed(["RandomNum", mathFunctions.RandomNum], "RandomNum", {
@@ -223,6 +249,7 @@ export const mimFunctions = {
       ["RandomNum(0, 999)", 500],
       ["RandomNum(7, 7)", 7],
       ["RandomNum(Null(), 1)", { $error: "RandomNum: start is NULL." }],
+      ["RandomNum(Starts, 10)", [6, 10], { attributes: { Starts: [1, 10] } }],
     ],
   }),
   ReplaceString: renamed(["Replace", textFunctions.Replace], "ReplaceString", {
@@ -231,6 +258,7 @@ export const mimFunctions = {
       ['ReplaceString("One Microsoft Way", "Way", "Street")', "One Microsoft Street"],
       ['ReplaceString("a.b", ".", "")', "ab"],
       ['ReplaceString(Null(), "a", "b")', null],
+      ['ReplaceString(Phones, "-", "")', ["123", "45"], { attributes: { Phones: ["12-3", "45"] } }],
     ],
   }),
   Right: renamed(["Right", textFunctions.Right], "Right", {
@@ -239,6 +267,7 @@ export const mimFunctions = {
       ['Right("Britta Simon", 3)', "mon"],
       ['Right("Britta", 9)', "Britta"],
       ["Right(Null(), 3)", ""],
+      ["Right(Phones, 1)", ["3", "5"], { attributes: { Phones: ["12-3", "45"] } }],
     ],
   }),
   RightPad: renamed(["PadRight", textFunctions.PadRight], "RightPad", {
@@ -247,6 +276,7 @@ export const mimFunctions = {
       ['RightPad("User", 10, "0")', "User000000"],
       ['RightPad(RandomNum(1, 10), 5, "0")', "60000"],
       ['RightPad(Null(), 3, "0")', ""],
+      ['RightPad(Ids, 3, "0")', ["700", "420"], { attributes: { Ids: ["7", "42"] } }],
     ],
   }),
   RTrim: renamed(["RTrim", textFunctions.RTrim], "RTrim", {
@@ -255,6 +285,7 @@ export const mimFunctions = {
       ['RTrim(" Test ")', " Test"],
       ["RTrim(Name)", "Ann", { attributes: { Name: "Ann " } }],
       ["RTrim(Null())", null],
+      ["RTrim(Names)", [" a", "b"], { attributes: { Names: [" a ", "b"] } }],
     ],
   }),
   Trim: renamed(["Trim", textFunctions.Trim], "Trim", {
@@ -263,6 +294,7 @@ export const mimFunctions = {
       ['Trim(" Test ")', "Test"],
       ["Trim(Name)", "Ann", { attributes: { Name: " Ann " } }],
       ["Trim(Null())", null],
+      ["Trim(Names)", ["a", "b"], { attributes: { Names: [" a ", "b"] } }],
     ],
   }),
   UpperCase: renamed(["UCase", textFunctions.UCase], "UpperCase", {
@@ -271,6 +303,7 @@ export const mimFunctions = {
       ['UpperCase("test")', "TEST"],
       ["UpperCase(Mail)", "A@B", { attributes: { Mail: "a@b" } }],
       ["UpperCase(Null())", null],
+      ["UpperCase(Mails)", ["A@B", "C@D"], { attributes: { Mails: ["a@b", "c@d"] } }],
     ],
   }),
   Word: renamed(["Word", textFunctions.Word], "Word", {
@@ -280,6 +313,7 @@ export const mimFunctions = {
       ['Word("Test;of%function;", 3, ";$&%")', "function"],
       ['Word("Test;of%function;", 0, ";$&%")', ""],
       ['Word(Null(), 1, ";")', ""],
+      ['Word(Mails, 1, "@")', ["ann", "bo"], { attributes: { Mails: ["ann@a", "bo@b"] } }],
     ],
   }),
 } satisfies FunctionTable;
@@ -304,6 +338,7 @@ function comparison(
       [`${name}(Level, 5)`, results[1], { attributes: { Level: 4 } }],
       [`${name}(6, 5)`, results[2]],
       [`${name}(Level, 5)`, name === "NotEquals"],
+      [`${name}(Levels, 5)`, results.slice(0, 2), { attributes: { Levels: [5, 4] } }],
     ],
   });
 }
