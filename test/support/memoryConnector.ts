@@ -4,12 +4,15 @@
  */
 import { createHash } from "node:crypto";
 import type { Absence, AttributeChange, Image } from "../../src/engine/core/model.ts";
+import { ledOn } from "../../src/engine/core/references.ts";
 import {
   type Attributes,
   type AttributeType,
   type AttributeValue,
   attributesEqual,
   dnKey,
+  isReference,
+  valuesOf,
 } from "../../src/engine/core/values.ts";
 import {
   type AbsenceVerdict,
@@ -110,6 +113,7 @@ export class MemoryDirectory {
 
   rename(anchor: string, dn: string): void {
     const object = this.objects.get(anchor)!;
+    this.#moveLinks(object.dn, dn);
     object.dn = dn;
     Object.assign(object.attributes, this.shape.given?.(anchor, dn));
     object.version = ++this.version;
@@ -117,8 +121,20 @@ export class MemoryDirectory {
 
   remove(anchor: string, gone: Absence = "deleted"): void {
     const object = this.objects.get(anchor)!;
+    if (gone === "deleted") this.#moveLinks(object.dn, null);
     object.gone = gone;
     object.version = ++this.version;
+  }
+
+  /** References are links, as in a real directory: they follow a rename, and nothing tells of their holders. */
+  #moveLinks(from: string, to: string | null): void {
+    for (const { attributes } of this.objects.values()) {
+      for (const [name, value] of Object.entries(attributes)) {
+        const led = ledOn(value, (dn) => (dnKey(dn) === dnKey(from) ? to : dn));
+        if (led === undefined) delete attributes[name];
+        else attributes[name] = led;
+      }
+    }
   }
 
   restore(anchor: string): void {
@@ -332,6 +348,11 @@ export class MemoryConnector implements Connector {
     if (tooLong !== undefined) {
       return failed("constraint-violation", `${change.dn}: ${tooLong.name} is longer than ${textMax}.`);
     }
+    const dangling = Object.values(valuesAfter(change.attributes))
+      .flatMap(valuesOf)
+      .find((value) => isReference(value) && this.#directory.holderOf(value.dn, {}) === undefined);
+    if (dangling !== undefined)
+      return failed("dn-attributes-failure", `${change.dn}: it refers to an object that is not there.`);
     if (change.change === "add") return this.#add(change, context);
     const object = this.#directory.objects.get(change.anchor ?? "");
     if (object === undefined || object.gone === "deleted" || object.gone === "softDeleted") {

@@ -13,6 +13,7 @@ import type { SyncConfiguration } from "./configuration.ts";
 import { evaluateFlow, type FlowContext, FlowError, type Offer, own } from "./flow.ts";
 import { projectedId } from "./identity.ts";
 import { type ConnectorSpaceObject, type Image, importedImage, type MetaverseObject } from "./model.ts";
+import { ledOn, noReferences, type References } from "./references.ts";
 import { anyMetaverseObjectType, type CompiledRule, canLink, type MergeType } from "./rules.ts";
 import { compileScope, type ScopeContext, type ScopeTest } from "./scope.ts";
 import {
@@ -336,9 +337,12 @@ export interface Contribution {
   readonly mergeType: MergeType;
 }
 
-export interface Clock {
+/** What a decision may ask besides its values. */
+export interface Surroundings {
   readonly now: DateTime;
   random(): number;
+  /** Where none are given, every reference leads nowhere. */
+  readonly references?: References;
 }
 
 /**
@@ -350,7 +354,7 @@ export function contributionsOf(
   image: Image,
   metaverse: MetaverseObject,
   configuration: SyncConfiguration,
-  clock: Clock,
+  clock: Surroundings,
 ): readonly Contribution[] {
   const extension = connectorExtension(object.connector, configuration);
   const context: FlowContext = {
@@ -368,6 +372,7 @@ export function contributionsOf(
     }),
   };
   const types = configuration.metaverse.get(metaverse.objectType)?.attributes;
+  const { references = noReferences } = clock;
   const contributions: Contribution[] = [];
   for (const rule of rulesInScope(object, image, configuration)) {
     const isOfAnyType = rule.metaverseObjectType === anyMetaverseObjectType;
@@ -375,7 +380,12 @@ export function contributionsOf(
     for (const flow of rule.flows) {
       if (isOfAnyType && types?.has(flow.target) === false) continue;
       const given = flow.applyOnce ? givenBefore(metaverse, flow.target, object.connector, rule) : null;
-      let offer: Offer = given ?? evaluateFlow(rule.name, flow, context, types?.get(flow.target));
+      const info = types?.get(flow.target);
+      let offer: Offer = given ?? evaluateFlow(rule.name, flow, context, info);
+      if (given === null && info?.type === "reference" && typeof offer !== "string") {
+        const value = ledOn(offer.value, (to) => references.toMetaverse(object.connector, to));
+        offer = value === undefined ? "null" : { value };
+      }
       if (offer === "ignore") offer = givenBefore(metaverse, flow.target, object.connector, rule) ?? "null";
       if (offer === "null") continue;
       contributions.push({

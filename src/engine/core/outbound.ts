@@ -13,10 +13,10 @@ import type { DeprovisionAction } from "./extension.ts";
 import { convert, type FlowContext, FlowError, own } from "./flow.ts";
 import { provisionedId } from "./identity.ts";
 import {
-  type Clock,
   namesOf,
   parametersOf,
   rulesInScope,
+  type Surroundings,
   severalJoinRules,
   severalJoinRulesMessage,
 } from "./inbound.ts";
@@ -30,9 +30,10 @@ import {
   newConnectorSpaceObject,
 } from "./model.ts";
 import { entryOf, type ProvisioningPlan, planProvisioning } from "./provisioning.ts";
+import { ledOn, noReferences } from "./references.ts";
 import { anyMetaverseObjectType, type CompiledRule, canLink, type JoinGroup } from "./rules.ts";
 import { type Syntaxes, syntaxesOf } from "./schema.ts";
-import { type Attributes, type AttributeValue, type Value, valuesOf } from "./values.ts";
+import { type Attributes, type AttributeValue, isReference, type Value, valuesOf } from "./values.ts";
 
 /** A way to find an unlinked object of the target connector that is meant, before a new one is made. */
 export interface ReverseJoinLookup {
@@ -97,7 +98,7 @@ export function decideOutbound(
   connector: string,
   target: ConnectorSpaceObject | null,
   configuration: SyncConfiguration,
-  clock: Clock,
+  clock: Surroundings,
   plan?: ProvisioningPlan,
 ): OutboundDecision {
   const rules = configuration.rules.outbound(connector, metaverse.objectType);
@@ -195,7 +196,7 @@ function provisionsByExtension(configuration: SyncConfiguration): boolean {
 function deprovisionOf(
   target: ConnectorSpaceObject,
   configuration: SyncConfiguration,
-  clock: Clock,
+  clock: Surroundings,
 ): DeprovisionAction {
   const how = configuration.connectors.get(target.connector)?.deprovision ?? "disconnect";
   if (how !== "extension") return how;
@@ -224,7 +225,7 @@ export function decideDeprovisioning(
   metaverse: MetaverseObject,
   target: ConnectorSpaceObject,
   configuration: SyncConfiguration,
-  clock: Clock,
+  clock: Surroundings,
   cause: string,
 ): OutboundDecision {
   const underWay = workUnderWay(target);
@@ -251,7 +252,7 @@ function provisioningExtension(
   metaverse: MetaverseObject,
   target: ConnectorSpaceObject,
   configuration: SyncConfiguration,
-  clock: Clock,
+  clock: Surroundings,
 ): string | null {
   const plan = planProvisioning(metaverse, [], configuration, clock.now).get(target.connector);
   if (plan?.kind === "connect" && plan.objectType === target.objectType) return plan.extension;
@@ -448,11 +449,23 @@ function metaverseContext(
   metaverse: MetaverseObject,
   connector: string,
   configuration: SyncConfiguration,
-  clock: Clock,
+  clock: Surroundings,
   image?: () => Image,
 ): FlowContext & { parameter(name: string): Value | undefined } {
   const extension = connectorExtension(connector, configuration);
-  const attribute = (name: string) => own(metaverse.attributes, name)?.value;
+  const { references = noReferences } = clock;
+  const led = new Map<string, AttributeValue | undefined>();
+  const attribute = (name: string) => {
+    const value = own(metaverse.attributes, name)?.value;
+    if (!valuesOf(value).some(isReference)) return value;
+    // A group's members are looked up once, however many scopes and flows read them.
+    if (!led.has(name))
+      led.set(
+        name,
+        ledOn(value, (to) => references.toConnector(connector, to)),
+      );
+    return led.get(name);
+  };
   return {
     attribute,
     // Nothing but imports fills the metaverse: its values are confirmed ones.

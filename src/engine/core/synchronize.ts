@@ -50,6 +50,7 @@ import {
   type ReverseJoinLookup,
 } from "./outbound.ts";
 import { entryOf, type ProvisioningPlan, planProvisioning } from "./provisioning.ts";
+import type { References } from "./references.ts";
 import { type DateTime, dateTimeToMs } from "./values.ts";
 
 export interface SyncInput {
@@ -71,6 +72,8 @@ export interface SyncInput {
    * provision there: nothing is provisioned beside it.
    */
   readonly withheld?: ReadonlyMap<string, string>;
+  /** Where none are given, every reference leads nowhere. */
+  readonly references?: References;
 }
 
 /** MIM's names. */

@@ -3,7 +3,9 @@ import type { Configuration, ConnectorConfiguration } from "../core/configuratio
 import { imageDigest, importedId, shardOf } from "../core/identity.ts";
 import { inboundScope } from "../core/inbound.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
+import { withLinkMoved } from "../core/references.ts";
 import { decideStaging, isDeletion, type StagingOptions } from "../core/staging.ts";
+import { dnKey } from "../core/values.ts";
 import {
   type Connector,
   type ConnectorContext,
@@ -257,6 +259,7 @@ class ImportJob {
           errors.push({ object: after.id, error: runError(decision.error, after) });
       }
       try {
+        await this.#moveLinks(writes);
         await this.#write(writes);
         await this.#slice.report(errors);
         return unchanged;
@@ -264,6 +267,28 @@ class ImportJob {
         if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries)
           throw error;
       }
+    }
+  }
+
+  /**
+   * A directory that holds links shows a rename or a deletion only of the object itself: those that refer to it by its
+   * DN are brought up to date here, before it loses the DN by which they are found.
+   */
+  async #moveLinks(writes: readonly ObjectWrite[]): Promise<void> {
+    const moved = writes.flatMap(({ before, after }) => {
+      const from = before?.object.dn;
+      if (from === undefined || !from.includes("=") || before?.object.anchor == null) return [];
+      const to = after === null || after.pendingImport?.change === "delete" ? null : after.dn;
+      return to !== null && dnKey(to) === dnKey(from) ? [] : [{ from, to }];
+    });
+    for (const { from, to } of moved) {
+      const referring = await this.#parts.connectorSpace.findReferring(this.#name, from);
+      const others = referring.filter(
+        ({ object }) => !writes.some(({ before }) => before?.object.id === object.id),
+      );
+      await this.#write(
+        others.map((before) => ({ before, after: withLinkMoved(before.object, from, to), counters: {} })),
+      );
     }
   }
 

@@ -79,6 +79,8 @@ export type SliceOutcome =
       readonly detail?: string;
       /** Only of the first shard: the shards of a second phase, each with a message of its own. */
       readonly nextShards?: readonly string[];
+      /** Only of the first shard: the shard of a third phase, which begins when all others are done. */
+      readonly lastShard?: string;
       /** Nothing was written, so no partition needs to be asked for counters. */
       readonly idle?: boolean;
     };
@@ -374,6 +376,7 @@ export class RunProtocol {
         status: outcome.status,
         detail: outcome.detail ?? null,
         nextShards: outcome.nextShards ?? null,
+        lastShard: outcome.lastShard ?? null,
       });
       await this.#advance(run.id, row.key.step, row.key.shard, false);
       return `done: ${outcome.status}`;
@@ -440,7 +443,7 @@ export class RunProtocol {
   }
 
   /**
-   * Called whenever a shard of a step is found done: the second phase, the next step, or the end of the run.
+   * Called whenever a shard of a step is found done: the next phase, the next step, or the end of the run.
    *
    * Who moved the state owes the messages that follow, and if it died its own message comes `again`: the first shard's
    * for the second phase, that of the shard which moved the run for the next step. If every shard's did so, duplicates
@@ -462,9 +465,18 @@ export class RunProtocol {
         await checkpoints.createMissing(runId, step, second, clock.now());
         return this.#sendUnstarted(run, step, second);
       }
-      if (rows.some(({ checkpoint }) => checkpoint.state !== "done")) {
-        if (again && shard === firstShard) await this.#sendUnstarted(run, step, second);
+      const last = rows.find(({ checkpoint }) => checkpoint.lastShard !== null)?.checkpoint.lastShard ?? null;
+      const open = rows.filter(({ checkpoint }) => checkpoint.state !== "done");
+      if (open.length > 0) {
+        // Whoever found the second phase done owes the message of the third.
+        const third = open.every(({ key }) => key.shard === last) && shard !== last;
+        if (again && third) await this.#sendUnstarted(run, step, [last!]);
+        else if (again && shard === firstShard) await this.#sendUnstarted(run, step, second);
         return;
+      }
+      if (last !== null && !rows.some(({ key }) => key.shard === last)) {
+        await checkpoints.createMissing(runId, step, [last], clock.now());
+        return this.#sendUnstarted(run, step, [last]);
       }
 
       const record = run.steps[step]!;
@@ -487,9 +499,9 @@ export class RunProtocol {
         detail: rows.find(({ checkpoint }) => checkpoint.detail !== null)?.checkpoint.detail ?? null,
       };
       const steps = run.steps.with(step, ended);
-      const last = step === run.steps.length - 1;
+      const isLastStep = step === run.steps.length - 1;
       try {
-        if (last || !(goesOn.has(status) || handlers[record.type].standsAlone?.(record))) {
+        if (isLastStep || !(goesOn.has(status) || handlers[record.type].standsAlone?.(record))) {
           await this.#end(stored, { ...run, steps });
           return;
         }

@@ -24,6 +24,7 @@ import {
   type ObjectError,
 } from "../core/model.ts";
 import { isUnsent } from "../core/outbound.ts";
+import { flowsReferences } from "../core/references.ts";
 import { synchronizationKey } from "../core/ruleVersions.ts";
 import {
   type OutboundJoin,
@@ -36,12 +37,18 @@ import { comparisonKey, dateTimeFromMs, dnKey, valuesOf } from "../core/values.t
 import { StoreError } from "../ports/tables.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
-import type { IndexedAttributes, MetaverseWrite, StoredMetaverseObject } from "../stores/metaverse.ts";
+import type {
+  IndexedAttributes,
+  MetaverseWrite,
+  StoredMetaverseObject,
+  WorkPhase,
+} from "../stores/metaverse.ts";
 import type { ObjectOrder, RunError, StepRecord } from "../stores/runs.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { exportShards, markedShards } from "./exportStep.ts";
 import { runError } from "./importStep.ts";
 import { type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
+import { ReferenceLookup, referringTo } from "./references.ts";
 
 interface PlacingCursor {
   readonly phase: "due" | "place";
@@ -63,6 +70,18 @@ interface FlowingCursor {
   readonly failed: boolean;
 }
 
+interface ReferencesCursor {
+  readonly round: number;
+  readonly failed: boolean;
+}
+
+/** What a batch of metaverse objects flows in: a full synchronisation, a delta one, or the third phase. */
+type FlowPhase = "all" | WorkPhase;
+
+/** The third phase, of one worker (MIM: completing-referential-updates). */
+const referencesShard = "references";
+/** More rounds than there are links in any chain of rules that ends. */
+const referenceRoundsMax = 10;
 const placingBatch = 200;
 const flowingBatch = 100;
 const pointReadsMax = 64;
@@ -94,6 +113,7 @@ export class SyncStep implements StepHandler {
   async work(slice: Slice): Promise<SliceOutcome> {
     const configuration = await this.#parts.configuration(slice.run.rulesVersion);
     const job = new SyncJob(this.#parts, slice, configuration);
+    if (slice.shard === referencesShard) return job.followReferences();
     if (slice.shard !== "main") return job.flow();
     return slice.step.order === undefined ? job.place() : job.carryOut(slice.step.order);
   }
@@ -157,6 +177,7 @@ export class SyncJob {
   readonly #connector: string;
   readonly #nowMs: number;
   readonly #indexed: IndexedAttributes;
+  readonly #followsReferences: boolean;
 
   constructor(parts: EngineParts, slice: JobSlice, configuration: Configuration, observer?: SyncObserver) {
     this.#parts = parts;
@@ -166,6 +187,7 @@ export class SyncJob {
     this.#connector = slice.step.connector;
     this.#nowMs = parts.clock.now();
     this.#indexed = indexedAttributes(configuration);
+    this.#followsReferences = flowsReferences(configuration);
   }
 
   get #key(): string {
@@ -182,7 +204,12 @@ export class SyncJob {
     const stored = await this.#parts.connectorSpace.get(this.#connector, id);
     const metaverseId = stored?.object.metaverseId ?? stored?.object.linking ?? null;
     if (metaverseId === null) return;
-    await this.#tryFlowing([metaverseId], await this.#parts.metaverse.getMany([metaverseId]), full);
+    const metaverse = await this.#parts.metaverse.getMany([metaverseId]);
+    await this.#tryFlowing([metaverseId], metaverse, full ? "all" : "flow");
+  }
+
+  #lastShard(): { readonly lastShard?: string } {
+    return this.#followsReferences ? { lastShard: referencesShard } : {};
   }
 
   // ---- placing -------------------------------------------------------------------------------------------------
@@ -235,6 +262,7 @@ export class SyncJob {
       status: cursor.failed ? "completed-sync-errors" : "success",
       ...(cursor.detail === null ? {} : { detail: cursor.detail }),
       nextShards,
+      ...(nextShards.length > 0 && this.#lastShard()),
     };
   }
 
@@ -274,6 +302,7 @@ export class SyncJob {
       status,
       ...(detail !== undefined && { detail }),
       nextShards: [...flow],
+      ...(flow !== "" && this.#lastShard()),
     });
 
     const stored = await connectorSpace.get(this.#connector, order.object);
@@ -565,13 +594,47 @@ export class SyncJob {
       cursor = { full: type === "fullSync" || rulesChanged, from: "", failed: false };
     }
     for await (const batch of batches(this.#toFlow(cursor), flowingBatch)) {
-      const outcome = await this.#flowBatch(batch, cursor.full);
+      const outcome = await this.#flowBatch(batch, cursor.full ? "all" : "flow");
       cursor = { ...cursor, from: after(batch.at(-1)!.id), failed: cursor.failed || outcome.failed };
       await this.#slice.save(JSON.stringify(cursor), outcome.statistics);
       if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
     if (cursor.full) await this.#forgetWork();
     return { kind: "done", status: cursor.failed ? "completed-sync-errors" : "success" };
+  }
+
+  // ---- references ----------------------------------------------------------------------------------------------
+
+  /**
+   * After all shards have flowed, one worker: the objects that refer to others whose link, DN or metaverse object has
+   * become another. What they become may matter to those that refer to them, so it goes on until nothing changes.
+   */
+  async followReferences(): Promise<SliceOutcome> {
+    let cursor: ReferencesCursor =
+      this.#slice.cursor === null ? { round: 1, failed: false } : JSON.parse(this.#slice.cursor);
+    for (;;) {
+      let any = false;
+      for (const shard of shards) {
+        for await (const ids of batches(this.#parts.metaverse.work(shard, "", "references"), flowingBatch)) {
+          any = true;
+          const outcome = await this.#flowBatch(
+            ids.map((id) => ({ id })),
+            "references",
+          );
+          cursor = { ...cursor, failed: cursor.failed || outcome.failed };
+          await this.#slice.save(JSON.stringify(cursor), outcome.statistics);
+          if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
+        }
+      }
+      const status = cursor.failed ? "completed-sync-errors" : "success";
+      if (!any) return { kind: "done", status };
+      if (cursor.round === referenceRoundsMax) {
+        const detail =
+          "References led elsewhere again and again: two rules undo each other. The next synchronisation goes on.";
+        return { kind: "done", status: cursor.failed ? status : "completed-warnings", detail };
+      }
+      cursor = { ...cursor, round: cursor.round + 1 };
+    }
   }
 
   /** What an interrupted delta synchronisation had queued has flowed with all the others. */
@@ -594,10 +657,10 @@ export class SyncJob {
 
   async #flowBatch(
     batch: readonly { readonly id: string; readonly stored?: StoredMetaverseObject }[],
-    full: boolean,
+    phase: FlowPhase,
   ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
     for (let attempt = 1; ; attempt++) {
-      const again = attempt > 1 || !full;
+      const again = attempt > 1 || phase !== "all";
       const metaverse = again
         ? await this.#parts.metaverse.getMany(batch.map(({ id }) => id))
         : new Map(batch.map(({ id, stored }) => [id, stored!]));
@@ -605,7 +668,7 @@ export class SyncJob {
         return await this.#tryFlowing(
           batch.map(({ id }) => id),
           metaverse,
-          full,
+          phase,
         );
       } catch (error) {
         if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries)
@@ -617,9 +680,9 @@ export class SyncJob {
   async #tryFlowing(
     ids: readonly string[],
     metaverse: ReadonlyMap<string, StoredMetaverseObject>,
-    full: boolean,
+    phase: FlowPhase,
   ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
-    const objects = await this.#connected([...metaverse.values()], full);
+    const objects = await this.#connected([...metaverse.values()], phase === "all");
     const adopt = await this.#adoption();
     const decisions: {
       readonly id: string;
@@ -635,7 +698,7 @@ export class SyncJob {
       const own = linked.filter(({ object }) => (object.metaverseId ?? object.linking) === id);
       decisions.push({ id, before, decision: await this.#decide(before, own, objects, adopt) });
     }
-    return this.#commit(ids, decisions, objects, full);
+    return this.#commit(ids, decisions, objects, phase);
   }
 
   async #decide(
@@ -646,6 +709,7 @@ export class SyncJob {
   ): Promise<SyncDecision> {
     let current = linked.map(({ object }) => object);
     const withheld = new Map<string, string>();
+    const references = new ReferenceLookup(this.#parts);
     for (;;) {
       const decision = synchronize({
         metaverse: before.object,
@@ -655,7 +719,9 @@ export class SyncJob {
         now: this.#now,
         random: () => this.#parts.random(),
         withheld,
+        references,
       });
+      if (await references.load()) continue;
       const known = current.length + withheld.size;
       for (const wanted of [...decision.provisioned, ...decision.joins]) {
         const found = await adopt(wanted);
@@ -758,7 +824,7 @@ export class SyncJob {
       readonly decision: SyncDecision;
     }[],
     objects: ReadonlyMap<string, Stored>,
-    full: boolean,
+    phase: FlowPhase,
   ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
     const { connectorSpace, metaverse, state } = this.#parts;
     const { writer } = this.#slice;
@@ -777,7 +843,11 @@ export class SyncJob {
         }
       } else if (decision.metaverseChanged) metaverseWrites.push({ before, after: decision.metaverse, id });
 
-      const counters = flatCounters(decision, this.#connector);
+      // In the third phase what came in has been counted already.
+      const counters = flatCounters(
+        phase === "references" ? { ...decision, inbound: {} } : decision,
+        this.#connector,
+      );
       const own = decision.objects.filter(({ connector }) => connector === this.#connector);
       const others = decision.objects.filter(({ connector }) => connector !== this.#connector);
       const toWrite = ({ connector, id: object, after: afterwards }: (typeof own)[number]): ObjectWrite => ({
@@ -805,6 +875,14 @@ export class SyncJob {
         });
       }
     }
+    const again = this.#followsReferences
+      ? await referringTo(
+          this.#parts,
+          decisions,
+          ({ connector, id }) => objects.get(`${connector}/${id}`)?.object,
+        )
+      : new Set<string>();
+    if (again.size > 0) await metaverse.addWork(writer, again, "references");
     await metaverse.write(writer, metaverseWrites, this.#indexed);
     const changed = [...targets, ...sources].flatMap(({ after: object }) => object ?? []);
     for (const [connector, all] of Map.groupBy(changed, ({ connector: name }) => name)) {
@@ -814,7 +892,8 @@ export class SyncJob {
     await connectorSpace.write(writer, targets);
     await connectorSpace.write(writer, sources);
     if (gone.length > 0) await this.#removeGone(gone);
-    if (!full) await metaverse.removeWork(writer, ids);
+    if (phase !== "all")
+      await metaverse.removeWork(writer, phase === "flow" ? ids : ids.filter((id) => !again.has(id)), phase);
     await this.#slice.report(errors);
     return { statistics: addCounters(...elsewhere), failed: errors.length > 0 };
   }

@@ -9,6 +9,7 @@ import {
   type PendingExport,
   type UnconfirmedExport,
 } from "../core/model.ts";
+import { referredBy } from "../core/references.ts";
 import {
   attributesFromJson,
   attributesToJson,
@@ -25,6 +26,7 @@ import {
   prefixRange,
   type Row,
   rowsOf,
+  StoreError,
   type Tables,
 } from "../ports/tables.ts";
 import { addCounters, type Counters, type FencedWriter, readCounters } from "./fence.ts";
@@ -225,6 +227,16 @@ export class ConnectorSpaceStore {
     );
   }
 
+  /** Objects whose image, as the last import saw it, refers to this DN or anchor. */
+  async findReferring(connector: string, dnOrAnchor: string): Promise<Stored[]> {
+    const ids = await this.#indexed(connector, referenceKey(dnOrAnchor));
+    const found = await this.getMany(connector, ids);
+    const key = dnKey(dnOrAnchor);
+    return [...found.values()].filter(({ object }) =>
+      [...referencesOf(object)].some((one) => dnKey(one) === key),
+    );
+  }
+
   async #indexed(connector: string, key: string): Promise<string[]> {
     const query = { partition: indexPartition(connector, key), ...prefixRange(`${key}|`) };
     const rows = await listRows(this.#tables, tableNames.connectorSpaceIndex, query);
@@ -298,8 +310,8 @@ export class ConnectorSpaceStore {
     const kept = new Set(encoded?.spills.map(({ digest }) => digest));
     const obsolete = before?.spills.filter(({ digest }) => !kept.has(digest)) ?? [];
     const join = this.#joinAttributes.get(object.connector) ?? [];
-    const oldIndex = before === null ? [] : indexKeys(before.object, join);
-    const newIndex = after === null ? [] : indexKeys(after, join);
+    const oldIndex = new Set(before === null ? [] : indexKeys(before.object, join));
+    const newIndex = new Set(after === null ? [] : indexKeys(after, join));
     return {
       partition,
       operations,
@@ -308,11 +320,11 @@ export class ConnectorSpaceStore {
       totals: totalsDelta(before?.object ?? null, after),
       spillRows: encoded?.spillRows ?? [],
       obsoleteRows: spillDeletions(obsolete),
-      indexRows: newIndex
-        .filter((key) => !oldIndex.includes(key))
+      indexRows: [...newIndex]
+        .filter((key) => !oldIndex.has(key))
         .map((key) => ({ connector: object.connector, key, id: object.id })),
-      obsoleteIndexRows: oldIndex
-        .filter((key) => !newIndex.includes(key))
+      obsoleteIndexRows: [...oldIndex]
+        .filter((key) => !newIndex.has(key))
         .map((key) => ({ connector: object.connector, key, id: object.id })),
     };
   }
@@ -328,6 +340,14 @@ export class ConnectorSpaceStore {
 
   async #cleanIndex(rows: readonly IndexRow[]): Promise<void> {
     await this.#eachIndexPartition(rows, async (partition, chunk) => {
+      const all = chunk.map(({ key, id }): Operation => ({ kind: "delete", row: `${key}|${id}` }));
+      try {
+        await this.#tables.transact(tableNames.connectorSpaceIndex, partition, all);
+        return;
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      }
+      // Some are gone already: an earlier attempt cleaned them.
       for (const { key, id } of chunk) {
         const row = `${key}|${id}`;
         const present = await this.#tables.get(tableNames.connectorSpaceIndex, partition, row);
@@ -459,7 +479,17 @@ function indexKeys(object: ConnectorSpaceObject, joinAttributes: readonly string
     keys.push(`a|${indexHash("anchor", object.anchor, "exact")}`);
   }
   if (object.dn !== object.anchor) keys.push(`n|${indexHash("dn", object.dn, "dn")}`);
+  for (const to of referencesOf(object)) keys.push(referenceKey(to));
   return keys;
+}
+
+function referencesOf(object: ConnectorSpaceObject): ReadonlySet<string> {
+  return referredBy(Object.values(importedImage(object)?.attributes ?? {}));
+}
+
+/** An index row under a DN that nothing has yet is what MIM calls a placeholder. */
+function referenceKey(dnOrAnchor: string): string {
+  return `r|${indexHash("reference", dnOrAnchor, "dn")}`;
 }
 
 function markerOf(object: ConnectorSpaceObject, kind: MarkerKind): string | null {

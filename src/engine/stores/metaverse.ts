@@ -1,6 +1,7 @@
 import pMap from "p-map";
 import { indexHash, shardOf } from "../core/identity.ts";
 import type { MetaverseObject, MetaverseValue } from "../core/model.ts";
+import { referredBy } from "../core/references.ts";
 import { attributesToJson, type Value, valueFromJson, valuesOf } from "../core/values.ts";
 import { type Operation, prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
 import type { FencedWriter } from "./fence.ts";
@@ -22,6 +23,10 @@ export interface MetaverseWrite {
   /** Queue the object for the flowing phase, or take it off; as it is when not given. */
   readonly work?: "add" | "remove";
 }
+
+/** `flow`: in the second phase of a synchronisation; `references`: after it, because of what others have become. */
+export type WorkPhase = "flow" | "references";
+const workPrefix = { flow: "w|", references: "x|" } as const;
 
 const textNames = ["attributes", "connectors"] as const;
 const readsInFlight = 16;
@@ -70,30 +75,37 @@ export class MetaverseStore {
     return page.continuation === undefined ? { objects } : { objects, continuation: page.continuation };
   }
 
-  /** Ids that wait for the flowing phase in one shard, in order, from `from` (inclusive) on. */
-  async *work(shard: string, from = ""): AsyncGenerator<string> {
-    const query = { partition: metaversePartition(shard), from: `w|${from}`, to: prefixRange("w|").to };
+  /** Ids that wait for a phase in one shard, in order, from `from` (inclusive) on. */
+  async *work(shard: string, from = "", phase: WorkPhase = "flow"): AsyncGenerator<string> {
+    const prefix = workPrefix[phase];
+    const query = {
+      partition: metaversePartition(shard),
+      from: `${prefix}${from}`,
+      to: prefixRange(prefix).to,
+    };
     for await (const { row } of rowsOf(this.#tables, tableNames.metaverse, query)) yield row.slice(2);
   }
 
-  /** Queues objects of one shard for the flowing phase; queueing twice is harmless. */
-  async addWork(writer: FencedWriter, ids: Iterable<string>): Promise<void> {
+  /** Queues objects for a phase; queueing twice is harmless. */
+  async addWork(writer: FencedWriter, ids: Iterable<string>, phase: WorkPhase = "flow"): Promise<void> {
     const byShard = Map.groupBy(new Set(ids), shardOf);
     await pMap(byShard, async ([shard, all]) => {
       for (const chunk of chunked(all, () => 1, operationsMax)) {
         const operations = chunk.map(
-          (id): Operation => ({ kind: "replace", row: `w|${id}`, properties: {} }),
+          (id): Operation => ({ kind: "replace", row: `${workPrefix[phase]}${id}`, properties: {} }),
         );
         await writer.transact(tableNames.metaverse, metaversePartition(shard), operations);
       }
     });
   }
 
-  async removeWork(writer: FencedWriter, ids: readonly string[]): Promise<void> {
+  async removeWork(writer: FencedWriter, ids: readonly string[], phase: WorkPhase = "flow"): Promise<void> {
     const byShard = Map.groupBy(ids, shardOf);
     await pMap(byShard, async ([shard, all]) => {
       for (const chunk of chunked(all, () => 1, operationsMax)) {
-        const operations = chunk.map((id): Operation => ({ kind: "delete", row: `w|${id}` }));
+        const operations = chunk.map(
+          (id): Operation => ({ kind: "delete", row: `${workPrefix[phase]}${id}` }),
+        );
         await writer.transact(tableNames.metaverse, metaversePartition(shard), operations);
       }
     });
@@ -128,6 +140,16 @@ export class MetaverseStore {
         !object.deleted &&
         valuesOf(object.attributes[attribute]?.value).some((own) => indexKey(attribute, own).row === key.row),
     );
+  }
+
+  /** Ids of live objects that refer to this one. */
+  async referring(id: string): Promise<string[]> {
+    const key = referenceKey(id);
+    const query = { partition: indexPartition(key), ...prefixRange(`${key.row}|`) };
+    const ids: string[] = [];
+    for await (const { row } of rowsOf(this.#tables, tableNames.metaverseIndex, query))
+      ids.push(row.slice(key.row.length + 1));
+    return ids;
   }
 
   /**
@@ -249,14 +271,19 @@ function indexPartition(key: { readonly row: string }): string {
   return `index-${key.row.slice(0, 1)}`;
 }
 
+function referenceKey(id: string): { readonly row: string } {
+  return { row: indexHash("reference", id, "exact") };
+}
+
 function keysOf(object: MetaverseObject | undefined | null, indexed: IndexedAttributes): IndexKey[] {
   if (object === undefined || object === null || object.deleted) return [];
-  return (indexed.get(object.objectType) ?? []).flatMap((attribute) =>
-    valuesOf(object.attributes[attribute]?.value).map((value) => ({
-      ...indexKey(attribute, value),
-      id: object.id,
-    })),
+  const { id } = object;
+  const referred = referredBy(Object.values(object.attributes).map(({ value }) => value));
+  const references = [...referred].map((to) => ({ ...referenceKey(to), id }));
+  const values = (indexed.get(object.objectType) ?? []).flatMap((attribute) =>
+    valuesOf(object.attributes[attribute]?.value).map((value) => ({ ...indexKey(attribute, value), id })),
   );
+  return [...values, ...references];
 }
 
 function prepare({ before, after, id, work }: MetaverseWrite, indexed: IndexedAttributes): Prepared {
@@ -286,7 +313,8 @@ function prepare({ before, after, id, work }: MetaverseWrite, indexed: IndexedAt
   const kept = new Set(encoded?.spills.map(({ digest }) => digest));
   const old = keysOf(before?.object, indexed);
   const now = keysOf(after, indexed);
-  const has = (keys: readonly IndexKey[], key: IndexKey) => keys.some((one) => one.row === key.row);
+  const oldRows = new Set(old.map((key) => key.row));
+  const newRows = new Set(now.map((key) => key.row));
   const alive = (object: MetaverseObject | null | undefined) => (object && !object.deleted ? 1 : 0);
   return {
     id,
@@ -295,8 +323,8 @@ function prepare({ before, after, id, work }: MetaverseWrite, indexed: IndexedAt
     added: alive(after) - alive(before?.object),
     spillRows: encoded?.spillRows ?? [],
     obsoleteRows: spillDeletions(before?.spills.filter(({ digest }) => !kept.has(digest)) ?? []),
-    newKeys: now.filter((key) => !has(old, key)),
-    oldKeys: old.filter((key) => !has(now, key)),
+    newKeys: now.filter((key) => !oldRows.has(key.row)),
+    oldKeys: old.filter((key) => !newRows.has(key.row)),
   };
 }
 

@@ -241,6 +241,8 @@ export interface Checkpoint {
   readonly detail: string | null;
   /** Set by the first shard when it is done: the shards of the second phase. */
   readonly nextShards: readonly string[] | null;
+  /** Set with them: the shard of the third phase; null when there is none. */
+  readonly lastShard: string | null;
   /** How often the work failed in a row because the world did, and what it said last. */
   readonly failures: number;
   readonly lastError: string | null;
@@ -274,6 +276,7 @@ export const freshCheckpoint: Checkpoint = {
   status: null,
   detail: null,
   nextShards: null,
+  lastShard: null,
   failures: 0,
   lastError: null,
   leaseOwner: null,
