@@ -2,11 +2,10 @@ import pMap from "p-map";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import type { References } from "../core/references.ts";
 import type { ObjectChange, SyncDecision } from "../core/synchronize.ts";
-import { dnKey } from "../core/values.ts";
 import type { StoredMetaverseObject } from "../stores/metaverse.ts";
 import type { EngineParts } from "./engine.ts";
 
-const readsInFlight = 16;
+const readsInFlight = 64;
 
 /**
  * Answers from what it has looked up. A question that is new is answered by "nowhere" and noted: once `load` has looked
@@ -17,7 +16,8 @@ export class ReferenceLookup implements References {
   readonly #toMetaverse = new Map<string, string | null>();
   readonly #toConnector = new Map<string, string | null>();
   readonly #asked = { toMetaverse: new Map<string, Asked>(), toConnector: new Map<string, Asked>() };
-  readonly #metaverse = new Map<string, Promise<StoredMetaverseObject | undefined>>();
+  /** Whether the metaverse object lives, and what it is connected to. */
+  readonly #metaverse = new Map<string, Promise<Connections | null>>();
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
@@ -67,15 +67,14 @@ export class ReferenceLookup implements References {
         return pendingImport?.change === "delete" ? [] : (metaverseId ?? linking ?? []);
       });
       // Two objects of one DN: one of them is about to be renamed or deleted, and the reference is asked again then.
-      if (linked.length === 1) return (await this.#live(linked[0]!)) === undefined ? null : linked[0]!;
+      if (linked.length === 1) return (await this.#live(linked[0]!)) === null ? null : linked[0]!;
       if (linked.length > 1) return null;
     }
     return null;
   }
 
   async #findTarget({ connector, to }: Asked): Promise<string | null> {
-    const metaverse = await this.#live(to);
-    for (const { connector: name, id } of metaverse?.object.connectors ?? []) {
+    for (const { connector: name, id } of (await this.#live(to)) ?? []) {
       if (name !== connector) continue;
       const stored = await this.#parts.connectorSpace.get(connector, id);
       const dn = targetDn(stored?.object ?? null, to);
@@ -84,27 +83,34 @@ export class ReferenceLookup implements References {
     return null;
   }
 
-  async #live(id: string): Promise<StoredMetaverseObject | undefined> {
+  /** @returns the connections; null when there is no such object, or a tombstone */
+  #live(id: string): Promise<Connections | null> {
     let found = this.#metaverse.get(id);
     if (found === undefined) {
-      found = this.#parts.metaverse.get(id);
+      found = this.#parts.metaverse
+        .get(id)
+        .then((stored) => (stored === undefined || stored.object.deleted ? null : stored.object.connectors));
       this.#metaverse.set(id, found);
     }
-    const stored = await found;
-    return stored?.object.deleted === true ? undefined : stored;
+    return found;
   }
 }
+
+type Connections = StoredMetaverseObject["object"]["connectors"];
 
 interface Asked {
   readonly connector: string;
   readonly to: string;
 }
 
-/** The DN by which others may refer to the object as that of the metaverse object; null: not at all. */
+/**
+ * The DN by which others may refer to the object as that of the metaverse object; null: not at all. Only what an import
+ * has shown is referred to, so what is added always goes before the references to it.
+ */
 function targetDn(object: ConnectorSpaceObject | null, metaverseId: string): string | null {
   if (object === null || (object.metaverseId ?? object.linking) !== metaverseId) return null;
   const goes = object.pendingExport?.change === "delete" || object.pendingImport?.change === "delete";
-  return goes ? null : object.dn;
+  return goes ? null : (object.synchronized?.dn ?? null);
 }
 
 /**
@@ -116,11 +122,12 @@ export async function referringTo(
   decisions: readonly { readonly before: StoredMetaverseObject; readonly decision: SyncDecision }[],
   objects: (change: { readonly connector: string; readonly id: string }) => ConnectorSpaceObject | undefined,
 ): Promise<ReadonlySet<string>> {
-  const sources = new Map<string, Asked>();
+  const sources = new Map<string, Set<string>>();
   const targets = new Set<string>();
   const askSource = (object: ConnectorSpaceObject | null | undefined) => {
-    for (const to of object == null || object.anchor === null ? [] : [object.anchor, object.dn])
-      sources.set(`${object!.connector}/${dnKey(to)}`, { connector: object!.connector, to });
+    if (object == null || object.anchor === null) return;
+    const { connector, anchor, dn } = object;
+    sources.set(connector, (sources.get(connector) ?? new Set()).add(anchor).add(dn));
   };
   for (const { before, decision } of decisions) {
     const { id } = before.object;
@@ -137,16 +144,8 @@ export async function referringTo(
     }
   }
   const found = new Set<string>();
-  await pMap(
-    sources.values(),
-    async ({ connector, to }) => {
-      for (const { object } of await parts.connectorSpace.findReferring(connector, to)) {
-        const metaverseId = object.metaverseId ?? object.linking;
-        if (metaverseId !== null) found.add(metaverseId);
-      }
-    },
-    { concurrency: readsInFlight },
-  );
+  for (const [connector, moved] of sources)
+    for (const id of await parts.connectorSpace.referringMetaverseIds(connector, moved)) found.add(id);
   await pMap(
     targets,
     async (id) => {

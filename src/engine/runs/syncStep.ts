@@ -100,7 +100,7 @@ export function indexedAttributes(configuration: Configuration): IndexedAttribut
 }
 
 /**
- * Synchronisation, in two phases (DESIGN section 4): one worker places objects that are linked to nothing, then one
+ * Synchronisation (DESIGN section 4): one worker places objects that are linked to nothing, then one
  * worker per shard lets values flow through the metaverse objects of its shard.
  */
 export class SyncStep implements StepHandler {

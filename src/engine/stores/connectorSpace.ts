@@ -227,6 +227,28 @@ export class ConnectorSpaceStore {
     );
   }
 
+  /**
+   * The metaverse objects of those that refer to one of these DNs or anchors; perhaps of some that no longer do. Reads
+   * no images: a group of 50,000 members is asked for with each of them.
+   */
+  async referringMetaverseIds(connector: string, dnsOrAnchors: Iterable<string>): Promise<Set<string>> {
+    const ids = await pMap(dnsOrAnchors, (to) => this.#indexed(connector, referenceKey(to)), {
+      concurrency: readsInFlight,
+    });
+    const links = await pMap(
+      new Set(ids.flat()),
+      async (id) => {
+        const partition = partitionOf(connector, shardOf(id));
+        const select = ["metaverseId", "linking"];
+        const query = { partition, from: `o|${id}`, to: `o|${id}!`, select };
+        const [row] = (await this.#tables.query(tableNames.connectorSpace, query)).rows;
+        return row?.properties.metaverseId ?? row?.properties.linking ?? [];
+      },
+      { concurrency: readsInFlight },
+    );
+    return new Set(links.flat().map(String));
+  }
+
   /** Objects whose image, as the last import saw it, refers to this DN or anchor. */
   async findReferring(connector: string, dnOrAnchor: string): Promise<Stored[]> {
     const ids = await this.#indexed(connector, referenceKey(dnOrAnchor));
