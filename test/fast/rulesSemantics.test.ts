@@ -156,7 +156,9 @@ function person(
   };
 }
 
-const clock = { now: dateTimeFromMs(Date.UTC(2026, 0, 2)), random: () => 0.5 };
+/** What a reference leads to is the business of references.test.ts: here each leads to its own name. */
+const references = { toMetaverse: (_: string, to: string) => to, toConnector: (_: string, id: string) => id };
+const clock = { now: dateTimeFromMs(Date.UTC(2026, 0, 2)), random: () => 0.5, references };
 
 function placed(
   configuration: Configuration,
