@@ -240,6 +240,8 @@ describe("scoping filter (R1, R2)", () => {
     ["LESSTHAN", "50000", 6n, true],
     ["GREATERTHAN", "&H10", 17n, true],
     ["LESSTHAN", "2026-01-01", dateTimeFromMs(0), true],
+    ["EQUAL", "2024-02-29T13:05:09.1234567Z", { kind: "dateTime", ticks: 133536855091234567n }, true],
+    ["GREATERTHAN", "2026-01-01 10:00", dateTimeFromMs(Date.UTC(2026, 0, 1, 10, 0, 1)), true],
   ])("%s %j of %s is %s", (operator, value, attribute, expected) => {
     const condition = { attribute: "title", operator, ...(value !== undefined && { value }) };
     expect(inScope([[condition]], { title: attribute })).toBe(expected);

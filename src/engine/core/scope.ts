@@ -4,10 +4,10 @@
  * Two things that Microsoft's page does not say and its own rules need: a negative operator holds for an absent
  * attribute (`cloudMastered NOTEQUAL True`), and numbers are compared as numbers (`memberCount LESSTHAN 50000`).
  */
+import { parseDateTime } from "./expression/dates.ts";
 import {
   type AttributeType,
   type AttributeValue,
-  dateTimeFromMs,
   dateTimeToMs,
   dnKey,
   isDateTime,
@@ -67,7 +67,7 @@ interface Operand {
   readonly text: string;
   readonly lower: string;
   readonly integer: bigint | null;
-  readonly ms: number;
+  readonly ticks: bigint | null;
 }
 
 const ordered: Readonly<Partial<Record<ScopeOperator, (order: number) => boolean>>> = {
@@ -136,7 +136,12 @@ function operandOf(text: string): Operand {
       : /^0x[0-9A-Fa-f]+$/i.test(number)
         ? BigInt(number)
         : null;
-  return { text, lower: text.toLowerCase(), integer, ms: Date.parse(text) };
+  return { text, lower: text.toLowerCase(), integer, ticks: ticksOf(text) };
+}
+
+/** As CDate reads it: without a zone it is UTC, wherever the engine runs. */
+function ticksOf(text: string): bigint | null {
+  return parseDateTime(text)?.ticks ?? null;
 }
 
 function meets(value: Value, operator: ScopeOperator, operand: Operand): boolean {
@@ -163,7 +168,7 @@ function meets(value: Value, operator: ScopeOperator, operand: Operand): boolean
 
 function equals(value: Value, operand: Operand): boolean {
   if (typeof value === "bigint") return operand.integer !== null && value === operand.integer;
-  if (isDateTime(value)) return !Number.isNaN(operand.ms) && value.ticks === dateTimeFromMs(operand.ms).ticks;
+  if (isDateTime(value)) return operand.ticks !== null && value.ticks === operand.ticks;
   if (isReference(value)) return dnKey(value.dn) === dnKey(operand.text);
   return textOf(value).toLowerCase() === operand.lower;
 }
@@ -175,9 +180,8 @@ function orderOf(value: Value, operand: Operand): number | null {
     return value < operand.integer ? -1 : value > operand.integer ? 1 : 0;
   }
   if (isDateTime(value)) {
-    if (Number.isNaN(operand.ms)) return null;
-    const other = dateTimeFromMs(operand.ms).ticks;
-    return value.ticks < other ? -1 : value.ticks > other ? 1 : 0;
+    if (operand.ticks === null) return null;
+    return value.ticks < operand.ticks ? -1 : value.ticks > operand.ticks ? 1 : 0;
   }
   const text = textOf(value).toLowerCase();
   return text < operand.lower ? -1 : text > operand.lower ? 1 : 0;
@@ -265,7 +269,7 @@ function parameterFree(text: string): boolean {
 function isOfType(text: string, type: AttributeType | undefined): boolean {
   if (type === "integer") return operandOf(text).integer !== null;
   if (type === "boolean") return /^(true|false)$/i.test(text.trim());
-  if (type === "dateTime") return !Number.isNaN(Date.parse(text));
+  if (type === "dateTime") return ticksOf(text) !== null;
   return true;
 }
 
