@@ -135,6 +135,11 @@ export class Api {
     return this.#call("PUT", path, body);
   }
 
+  /** @throws ApiError, UnreachableError */
+  delete<Answer>(path: string, body: unknown = {}): Promise<Answer> {
+    return this.#call("DELETE", path, body);
+  }
+
   /** @throws ApiError with code `run-in-progress` when another run is in the way */
   startCycle(cycle: string): Promise<Run> {
     return this.post("/runs", { cycle });

@@ -1,5 +1,6 @@
 /** How connectors, their objects and the metaverse look on a terminal: what MIM's Synchronization Service shows. */
 import colors from "picocolors";
+import { describeHold, type Hold } from "./describeHistory.ts";
 import { colorStatus, duration, facts, instant, textTable } from "./print.ts";
 
 /** A value as the API writes it: `{"$dt"}`, `{"$bin"}`, `{"$int64"}` and `{"$ref"}` are what JSON has no form for. */
@@ -101,15 +102,18 @@ export interface MetaverseObject extends MetaverseItem {
     Record<
       string,
       readonly {
-        readonly value: Values;
+        readonly value: Values | null;
         readonly connector: string;
         readonly rule: string;
         readonly precedence: number;
         readonly since: string | null;
         readonly won: boolean;
+        readonly expression: string | null;
+        readonly reason: string;
       }[]
     >
   >;
+  readonly hold: Hold | null;
 }
 
 // ---- connectors --------------------------------------------------------------------------------------------------
@@ -332,22 +336,26 @@ function shortened(value: string): string {
 }
 
 /** Every value with where it comes from; offers of a lower precedence stand below the one that won. */
-export function describeMetaverseObject({ id, objectType, lineage, connectors }: MetaverseObject): string {
+export function describeMetaverseObject(object: MetaverseObject): string {
+  const { id, objectType, lineage, connectors, hold } = object;
   return [
+    ...(hold === null ? [] : [describeHold(hold)]),
     facts([
       ["Metaverse object", `${objectType} ${id}`],
       ["Connectors", connectors.map(({ connector, dn }) => `${connector}  ${dn}`).join("\n") || "none"],
     ]),
     tableOf(
-      ["Attribute", "Value", "Connector", "Rule", "Precedence", "Since"],
+      ["Attribute", "Value", "Connector", "Rule", "Flow", "Precedence", "Since", "Why"],
       Object.entries(lineage).flatMap(([name, offers]) =>
-        offers.map(({ value, connector, rule, precedence, since, won }) => [
+        offers.map(({ value, connector, rule, precedence, since, won, expression, reason }) => [
           won ? name : colors.dim("  not used"),
-          valueText(name, value),
+          value === null ? "" : valueText(name, value),
           connector,
           rule,
+          expression ?? "",
           String(precedence),
           since === null ? "" : instant(since),
+          won && offers.length === 1 ? "" : reason,
         ]),
       ),
     ),

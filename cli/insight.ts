@@ -1,6 +1,15 @@
 /** `preview` and the other commands that tell why, over the API. */
 import type { Command } from "commander";
 import type { Api, Page, Run } from "./api.ts";
+import {
+  type AuditEntry,
+  describeAudit,
+  describeHistory,
+  describeHold,
+  describeHolds,
+  type HistoryEntry,
+  type Hold,
+} from "./describeHistory.ts";
 import { describePreview, type Preview } from "./describePreview.ts";
 import { describeRulesDiff, type RulesDiff } from "./describeRulesDiff.ts";
 import { followRun } from "./followRun.ts";
@@ -25,6 +34,8 @@ interface EffectOptions {
 export function addInsight(program: Command, terminal: Terminal): void {
   addPreview(program, terminal);
   addRulesDiff(program, terminal);
+  addHolds(program, terminal);
+  addHistory(program, terminal);
 }
 
 function addPreview(program: Command, { openApi, show }: Terminal): void {
@@ -83,4 +94,48 @@ function addRulesDiff(program: Command, { openApi, show, withPaging }: Terminal)
   withEffects(rules.command("effects <run>"))
     .description("what an earlier comparison of rules has found")
     .action((runId: string, query: EffectOptions) => effectsOf(openApi(), runId, query));
+}
+
+function addHolds(program: Command, { openApi, show, showPage }: Terminal): void {
+  const pathOf = (id: string) => `/metaverse/${encodeURIComponent(id)}/hold`;
+  program
+    .command("hold <metaverseId>")
+    .description("put a person on hold: nothing is exported for it")
+    .requiredOption("--why <text>", "why, for whoever meets it later")
+    .option("--until <time>", "ends by itself then: ISO 8601, such as 2026-03-01T00:00:00Z")
+    .action(async (id: string, options: { readonly why: string; readonly until?: string }) =>
+      show(await openApi().post<Hold>(pathOf(id), options), describeHold),
+    );
+  program
+    .command("release <metaverseId>")
+    .description("end a hold; what is pending goes with the next export")
+    .option("--why <text>", "why")
+    .action(async (id: string, options: { readonly why?: string }) =>
+      show(await openApi().delete<object>(pathOf(id), options), () => `${id} is released.`),
+    );
+  program
+    .command("holds")
+    .description("who is on hold")
+    .action(async () => showPage(await openApi().get<Page<Hold>>("/holds"), describeHolds));
+}
+
+interface PageOptions {
+  readonly limit?: string;
+  readonly continuation?: string;
+}
+
+function addHistory(program: Command, { openApi, showPage, withPaging }: Terminal): void {
+  withPaging(program.command("history <metaverseId>"))
+    .description("what has happened to a person, newest first")
+    .action(async (id: string, query: PageOptions) =>
+      showPage(
+        await openApi().get<Page<HistoryEntry>>(`/metaverse/${encodeURIComponent(id)}/history`, { ...query }),
+        describeHistory,
+      ),
+    );
+  withPaging(program.command("audit"))
+    .description("who did what, when and why, newest first")
+    .action(async (query: PageOptions) =>
+      showPage(await openApi().get<Page<AuditEntry>>("/audit", { ...query }), describeAudit),
+    );
 }

@@ -1,12 +1,13 @@
 /** What the calls answer that tell why: preview, and all that an administrator looks into. */
 import { z } from "zod";
 import { effectKinds } from "../engine/runs/rulesDiff.ts";
-import { previewSchema, rulesDiffSchema } from "./requests.ts";
+import { holdSchema, previewSchema, rulesDiffSchema } from "./requests.ts";
 import {
   attributeValue,
   connectorSpaceItem,
   count,
   exportChange,
+  listOf,
   named,
   runError,
   statistics,
@@ -194,3 +195,54 @@ named(
     continuation: text.optional(),
   }),
 );
+
+// ---- holds, history, audit ---------------------------------------------------------------------------------------
+
+named("HoldRequest", holdSchema);
+named("Released", z.object({ metaverseId: text, released: z.literal(true) }));
+
+const linkedObject = z.object({ connector: text, id: text, anchor: text.nullable(), dn: text });
+const historyEntry = named(
+  "HistoryEntry",
+  z.object({
+    at: time,
+    kind: z.enum(["created", "changed", "deleted", "exported", "held", "released"]),
+    runId: text.nullable().describe("Null: done by hand."),
+    message: text,
+    attributes: z.array(
+      z.object({
+        name: text,
+        before: value,
+        after: value,
+        connector: text.nullable(),
+        rule: text.nullable(),
+      }),
+    ),
+    connected: z.array(linkedObject),
+    disconnected: z.array(linkedObject),
+    object: linkedObject.optional().describe("exported: the object that was written."),
+    who: text.optional(),
+    why: text.optional(),
+  }),
+);
+listOf("HistoryList", historyEntry);
+
+const auditEntry = named(
+  "AuditEntry",
+  z.object({
+    id: text,
+    at: time,
+    who: text,
+    what: text,
+    about: z.object({
+      connector: text.optional(),
+      object: text.optional(),
+      metaverseId: text.optional(),
+      runId: text.optional(),
+      rulesVersion: text.optional(),
+    }),
+    why: text.nullable(),
+    details: z.record(text, z.union([text, z.number(), z.boolean(), z.null()])),
+  }),
+);
+listOf("AuditList", auditEntry);

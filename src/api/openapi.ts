@@ -7,7 +7,7 @@ import { schemas } from "./schemas.ts";
 interface Call {
   /** The name of the function that answers it. */
   readonly id: string;
-  readonly method: "get" | "post" | "put";
+  readonly method: "get" | "post" | "put" | "delete";
   readonly path: string;
   readonly summary: string;
   readonly query?: readonly (keyof typeof queryParameters)[];
@@ -218,6 +218,48 @@ const calls: readonly Call[] = [
     body: "PreviewRequest",
     answers: { 200: "Preview" },
     problems: [400, 404, 413, 422],
+  },
+  {
+    id: "holdMetaverseObject",
+    method: "post",
+    path: "/metaverse/{id}/hold",
+    summary: "Puts a metaverse object on hold: nothing is exported for it.",
+    body: "HoldRequest",
+    answers: { 200: "Hold" },
+    problems: [400, 404, 413],
+  },
+  {
+    id: "releaseMetaverseObject",
+    method: "delete",
+    path: "/metaverse/{id}/hold",
+    summary: "Ends a hold; what is pending goes with the next export. May say why.",
+    answers: { 200: "Released" },
+    problems: [400, 404],
+  },
+  {
+    id: "listHolds",
+    method: "get",
+    path: "/holds",
+    summary: "All metaverse objects on hold, newest first.",
+    answers: { 200: "HoldList" },
+  },
+  {
+    id: "getMetaverseHistory",
+    method: "get",
+    path: "/metaverse/{id}/history",
+    summary: "What has happened to a metaverse object, newest first, also after it has gone.",
+    query: paged,
+    answers: { 200: "HistoryList" },
+    problems: [400, 404],
+  },
+  {
+    id: "listAudit",
+    method: "get",
+    path: "/audit",
+    summary: "Who did what, when and why, newest first.",
+    query: paged,
+    answers: { 200: "AuditList" },
+    problems: [400],
   },
   {
     id: "startRulesDiff",

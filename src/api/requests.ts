@@ -80,3 +80,8 @@ export const previewSchema = z.strictObject({
 });
 
 export const rulesDiffSchema = z.strictObject({ rules: ruleTextsSchema });
+
+export const holdSchema = z.strictObject({
+  why,
+  until: z.iso.datetime({ offset: true }).nullable().default(null),
+});

@@ -129,6 +129,18 @@ listOf("RunList", run);
 
 // ---- connectors --------------------------------------------------------------------------------------------------
 
+const hold = named(
+  "Hold",
+  z.object({
+    metaverseId: z.string(),
+    why: z.string(),
+    by: z.string(),
+    since: time,
+    until: time.nullable().describe("Null: until it is released."),
+  }),
+);
+named("HoldList", z.object({ items: z.array(hold) }));
+
 const connector = named(
   "Connector",
   z.object({
@@ -239,6 +251,7 @@ named(
       })
       .nullable(),
     held: z.array(z.string()).describe("Attributes in which a hand-made disable is kept."),
+    hold: hold.nullable(),
     error: z
       .object({
         phase: z.enum(["import", "synchronization", "export"]),
@@ -296,6 +309,19 @@ named(
         ),
       }),
     ),
+    onHold: z
+      .array(
+        z.object({
+          id: z.string(),
+          anchor: z.string().nullable(),
+          dn: z.string(),
+          change: exportCount.keyof(),
+          hold,
+        }),
+      )
+      .describe(
+        "Pending too, and no part of the plan: their metaverse objects are on hold. First page only.",
+      ),
     continuation: z.string().optional(),
   }),
 );
@@ -322,15 +348,19 @@ named(
       z.string(),
       z.array(
         z.object({
-          value: attributeValue,
+          value: attributeValue.nullable().describe("Null: the rule says that there be no value."),
           connector: z.string(),
           rule: z.string(),
           precedence: z.int(),
           since: time.nullable(),
           won: z.boolean(),
+          expression: z.string().nullable().describe("The flow as it stands in the rule."),
+          inputs: z.record(z.string(), attributeValue.nullable()).describe("What the flow reads."),
+          reason: z.string(),
         }),
       ),
     ),
+    hold: hold.nullable(),
   }),
 );
 

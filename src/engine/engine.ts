@@ -28,7 +28,9 @@ import { AuditStore } from "./stores/audit.ts";
 import { ConnectorSpaceStore } from "./stores/connectorSpace.ts";
 import { ConnectorStateStore } from "./stores/connectorState.ts";
 import { DiffStore } from "./stores/diffs.ts";
+import { HoldStore } from "./stores/holds.ts";
 import { MetaverseStore } from "./stores/metaverse.ts";
+import { ObjectHistoryStore } from "./stores/objectHistory.ts";
 import { PlanStore } from "./stores/plans.ts";
 import { RulesStore, type StoredHead } from "./stores/rules.ts";
 import {
@@ -99,6 +101,8 @@ export class Engine {
   readonly schedule: ScheduleStore;
   readonly audit: AuditStore;
   readonly diffs: DiffStore;
+  readonly holds: HoldStore;
+  readonly objectHistory: ObjectHistoryStore;
   readonly protocol: RunProtocol;
   readonly parts: EngineParts;
   readonly #telemetry: Telemetry;
@@ -129,6 +133,8 @@ export class Engine {
     this.schedule = new ScheduleStore(tables);
     this.audit = new AuditStore(tables);
     this.diffs = new DiffStore(tables);
+    this.holds = new HoldStore(tables);
+    this.objectHistory = new ObjectHistoryStore(tables);
     this.rulesConnector =
       [...configuration.connectors.values()].find(({ kind }) => kind === rulesConnectorKind)?.name ?? null;
     this.rules = new RuleVersions(
@@ -151,6 +157,8 @@ export class Engine {
       state: this.state,
       seen: new SeenStore(tables),
       plans: this.plans,
+      holds: this.holds,
+      objectHistory: this.objectHistory,
       configuration: (version, connector) => this.configurationOf(version, connector),
       synchronizationKey: async (version, connector) => {
         const run = await this.#compiled(version);
@@ -211,6 +219,7 @@ export class Engine {
       state: new ConnectorStateStore(tables),
       seen: new SeenStore(tables),
       plans: new PlanStore(tables),
+      objectHistory: { add: async () => undefined }, // nothing of it happens
     };
   }
 

@@ -9,6 +9,7 @@ import type { ObjectTypeSchema } from "./ports/connector.ts";
 import { BadContinuation } from "./queries.ts";
 import { isoTime } from "./runs/engine.ts";
 import { approvalLifeMs, isOnOffer, offerPlan, pendingExports, planHash } from "./runs/pendingExports.ts";
+import type { Hold } from "./stores/holds.ts";
 import type { PlanOffer } from "./stores/plans.ts";
 import type { Approval, Run, Trigger } from "./stores/runs.ts";
 
@@ -27,7 +28,17 @@ export interface ExportPlan {
   readonly expiresAt: string | null;
   readonly counts: Readonly<Record<ExportKind, number>>;
   readonly items: readonly ExportPlanItem[];
+  /** Pending too, and no part of the plan: their metaverse objects are on hold. At most 100, on the first page. */
+  readonly onHold: readonly HeldChange[];
   readonly continuation?: string;
+}
+
+export interface HeldChange {
+  readonly id: string;
+  readonly anchor: string | null;
+  readonly dn: string;
+  readonly change: ExportKind;
+  readonly hold: Hold;
 }
 
 export interface ExportPlanItem {
@@ -77,9 +88,12 @@ const noneOfAnyKind: ExportPlan["counts"] = {
 };
 
 interface Shown {
-  readonly head: Omit<ExportPlan, "items" | "continuation">;
+  readonly head: Omit<ExportPlan, "items" | "onHold" | "continuation">;
   readonly items: readonly PlanItem[];
+  readonly onHold: ExportPlan["onHold"];
 }
+
+const heldShown = 100;
 
 export class ExportPlans {
   readonly #engine: Engine;
@@ -96,13 +110,14 @@ export class ExportPlans {
     const from = continuation === undefined ? null : decodeContinuation(continuation);
     // The schema says which attributes are secret; without it nothing is shown.
     const schemas = await this.#engine.schema(connector);
-    const { head, items } =
+    const { head, items, onHold } =
       from === null ? await this.#pending(connector) : await this.#kept(connector, from.hash);
     const start = from?.index ?? 0;
     const end = start + limit;
     const page: ExportPlan = {
       ...head,
       items: await this.#items(connector, items.slice(start, end), schemas, head.state === "approved"),
+      onHold,
     };
     return end >= items.length ? page : { ...page, continuation: encodeContinuation(head.hash, end) };
   }
@@ -148,8 +163,9 @@ export class ExportPlans {
     const approved = await this.#beingExported(connector);
     const underWay = approved && (await plans.offer(connector, approved.hash));
     if (underWay) return this.#kept(connector, underWay.hash);
-    const { items } = await pendingExports(parts, connector);
+    const { items, onHold: held } = await pendingExports(parts, connector);
     const now = parts.clock.now();
+    const onHold = await this.#onHold(held);
     if (items.length === 0) {
       const head = {
         connector,
@@ -158,14 +174,26 @@ export class ExportPlans {
         createdAt: isoTime(now),
         expiresAt: null,
       } as const;
-      return { head: { ...head, counts: noneOfAnyKind }, items };
+      return { head: { ...head, counts: noneOfAnyKind }, items, onHold };
     }
     const known = await plans.offer(connector, planHash(connector, items));
     const offer =
       known !== undefined && isOnOffer(known, rulesVersion, now)
         ? known
         : await offerPlan(parts, connector, items, rulesVersion, isoTime(now));
-    return { head: await this.#head(connector, offer), items };
+    return { head: await this.#head(connector, offer), items, onHold };
+  }
+
+  async #onHold(held: readonly ConnectorSpaceObject[]): Promise<ExportPlan["onHold"]> {
+    if (held.length === 0) return [];
+    const holds = await this.#engine.holds.active(isoTime(this.#engine.options.clock.now()));
+    return held.slice(0, heldShown).flatMap((object) => {
+      const { id, anchor, dn, metaverseId } = object;
+      const hold = holds.get(metaverseId ?? "");
+      const pending = object.escrow ?? object.pendingExport;
+      if (hold === undefined || pending === null) return [];
+      return [{ id, anchor, dn, change: exportKind(object, pending), hold }];
+    });
   }
 
   /** A plan as it was shown before, whatever is pending now. */
@@ -173,7 +201,11 @@ export class ExportPlans {
     const { plans } = this.#engine;
     const offer = await plans.offer(connector, hash);
     if (offer === undefined) throw new PlanNotCurrent(connector);
-    return { head: await this.#head(connector, offer), items: await plans.items(connector, hash) };
+    return {
+      head: await this.#head(connector, offer),
+      items: await plans.items(connector, hash),
+      onHold: [],
+    };
   }
 
   async #head(connector: string, { hash, createdAt, counts }: PlanOffer): Promise<Shown["head"]> {

@@ -197,7 +197,7 @@ export class Previews {
           overBudget: () => false,
           shard: "main",
           cursor: null,
-          run: { id: "preview" },
+          run: { id: "preview", startedAt: "" },
           step: { connector, type: full ? "fullSync" : "deltaSync", number: 1 },
         },
         configuration,

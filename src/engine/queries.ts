@@ -3,12 +3,13 @@
 import { anchorsOf, type ConnectorSpaceFilter, meetsFilter, stateOf } from "./connectorSpaceSearch.ts";
 import { heldAttributes } from "./core/exportFlow.ts";
 import { shards } from "./core/identity.ts";
-import { contributionsOf } from "./core/inbound.ts";
 import type { ConnectorSpaceObject, MetaverseObject, ObjectError, PendingExport } from "./core/model.ts";
 import { synchronizationKey } from "./core/ruleVersions.ts";
-import { attributesToJson, dateTimeFromMs } from "./core/values.ts";
+import { attributesToJson } from "./core/values.ts";
 import type { Engine } from "./engine.ts";
+import { lineageOf } from "./lineage.ts";
 import { type MetaverseClause, meetsClause } from "./metaverseSearch.ts";
+import { isoTime } from "./runs/engine.ts";
 import { withoutSeen } from "./runs/importLimits.ts";
 import { exportToJson, imageToJson, type Stored } from "./stores/connectorSpace.ts";
 import { addCounters, type Counters } from "./stores/fence.ts";
@@ -214,6 +215,10 @@ export class Queries {
       },
       absence: object.absence,
       held: heldAttributes(object),
+      hold:
+        object.metaverseId === null
+          ? null
+          : await this.#engine.holds.get(object.metaverseId, isoTime(this.#engine.options.clock.now())),
       error: object.error === null ? null : errorToJson(object.error),
     };
   }
@@ -349,56 +354,12 @@ export class Queries {
     const stored = await this.#engine.metaverse.get(id);
     if (stored === undefined || stored.object.deleted) return null;
     const { object } = stored;
-    const clock = { now: dateTimeFromMs(this.#engine.options.clock.now()), random: () => 0 };
-    const configuration = await this.#engine.rules.active();
-    const offers = (await this.#linked(object)).flatMap(({ object: one }) => {
-      if (one.synchronized === null) return [];
-      try {
-        return contributionsOf(one, one.synchronized, object, configuration, clock);
-      } catch {
-        return []; // its flow fails: that is shown as the error of the connector space object
-      }
-    });
-    const lineage = Object.fromEntries(
-      Object.entries(object.attributes).map(([name, won]) => [
-        name,
-        [
-          { ...lineageEntry(won), since: won.since, won: true },
-          ...offers
-            .filter(
-              ({ attribute, rule, connector }) =>
-                attribute === name && (rule !== won.rule || connector !== won.connector),
-            )
-            .flatMap(({ offer, connector, rule, precedence }) =>
-              offer === "authoritativeNull"
-                ? []
-                : [
-                    {
-                      ...lineageEntry({ value: offer.value, connector, rule, precedence }),
-                      since: null,
-                      won: false,
-                    },
-                  ],
-            ),
-        ],
-      ]),
-    );
-    return { ...(await this.#metaverseItem(object)), lineage };
+    const nowMs = this.#engine.options.clock.now();
+    const linked = (await this.#linked(object)).map((one) => one.object);
+    const lineage = lineageOf(object, linked, await this.#engine.rules.active(), nowMs);
+    const hold = await this.#engine.holds.get(id, isoTime(nowMs));
+    return { ...(await this.#metaverseItem(object)), lineage, hold };
   }
-}
-
-function lineageEntry({
-  value,
-  connector,
-  rule,
-  precedence,
-}: {
-  value: Parameters<typeof attributesToJson>[0][string];
-  connector: string;
-  rule: string;
-  precedence: number;
-}) {
-  return { value: attributesToJson({ value }).value, connector, rule, precedence };
 }
 
 function expectedToJson(expected: NonNullable<ConnectorSpaceObject["unconfirmed"]>["expected"]) {

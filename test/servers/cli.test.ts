@@ -288,11 +288,18 @@ describe("connectors and objects", () => {
   test("a metaverse object shows where every value comes from, and what was not used", () => {
     const offer = (value: string, rule: string, won: boolean) => ({
       ...{ value, connector: "AADMA", rule, precedence: won ? 100 : 110, since: won ? startedAt : null, won },
+      ...{ expression: `[${rule}]`, reason: won ? "It goes first." : "It loses." },
     });
     const lineage = { mail: [offer("ann@a", "R1", true), offer("ann@b", "R2", false)] };
-    const person = { id: "m1", objectType: "person", attributes: { mail: "ann@a" }, connectors: [], lineage };
-    expect(plain(describeMetaverseObject(person))).toMatch(
-      /mail .*ann@a .*AADMA .*R1 .*100 .*2026-01-01 00:00:00 UTC[\s\S]*not used .*ann@b .*R2 .*110/,
+    const hold = { metaverseId: "m1", why: "Legal.", by: "ann", since: startedAt, until: null };
+    const about = { id: "m1", objectType: "person", connectors: [] };
+    const person = { ...about, attributes: { mail: "ann@a" }, lineage, hold };
+    const shown = plain(describeMetaverseObject(person));
+    expect(shown).toMatch(
+      /mail .*ann@a .*AADMA .*R1 .*\[R1\] .*100 .*2026-01-01 00:00:00 UTC[\s\S]*not used .*ann@b .*R2 .*110 .*It loses/,
+    );
+    expect(shown).toContain(
+      "m1 is on hold since 2026-01-01 00:00:00 UTC, until it is released, by ann: Legal.",
     );
   });
 });

@@ -2,7 +2,9 @@ import type { Configuration } from "../core/configuration.ts";
 import type { Connector } from "../ports/connector.ts";
 import type { ConnectorSpaceStore } from "../stores/connectorSpace.ts";
 import type { ConnectorStateStore } from "../stores/connectorState.ts";
+import type { HoldStore } from "../stores/holds.ts";
 import type { MetaverseStore } from "../stores/metaverse.ts";
+import type { ObjectHistoryStore } from "../stores/objectHistory.ts";
 import type { PlanStore } from "../stores/plans.ts";
 import type { SeenStore } from "../stores/seen.ts";
 import type { Clock } from "./lease.ts";
@@ -17,6 +19,8 @@ export interface EngineParts {
   readonly state: ConnectorStateStore;
   readonly seen: SeenStore;
   readonly plans: PlanStore;
+  readonly holds: Pick<HoldStore, "active">;
+  readonly objectHistory: Pick<ObjectHistoryStore, "add">;
   /**
    * The configuration with the rule set of this version, and with the schemas of the directories; only with that of
    * `connector` when given, so that an import does not depend on another directory.
@@ -36,4 +40,13 @@ export interface EngineParts {
 /** ISO 8601 with milliseconds, the form of every time in the tables: as text it sorts by time. */
 export function isoTime(ms: number): string {
   return new Date(ms).toISOString();
+}
+
+/** The place of an entry in the histories of objects: later runs first, and in a run later steps. */
+export function historyOrder(
+  run: { readonly id: string },
+  step: { readonly number: number },
+  what: string,
+): string {
+  return `${run.id}|${String(999 - step.number).padStart(3, "0")}|${what}`;
 }

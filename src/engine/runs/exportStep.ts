@@ -1,17 +1,21 @@
 import type { Configuration } from "../core/configuration.ts";
 import { afterExport, escrowed, exportDigest } from "../core/exporting.ts";
 import type { PlanItem } from "../core/exportOrder.ts";
+import { exportHistory } from "../core/history.ts";
 import { shardOf } from "../core/identity.ts";
 import { exceededExportLimit } from "../core/limits.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
-import type { Connector, ExportChange } from "../ports/connector.ts";
+import { syntaxesOf } from "../core/schema.ts";
+import type { Connector, ExportChange, ObjectTypeSchema } from "../ports/connector.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
 import type { ExportHold } from "../stores/connectorState.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
+import type { Hold } from "../stores/holds.ts";
+import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { PlanHead } from "../stores/plans.ts";
 import type { Approval, RunError } from "../stores/runs.ts";
 import { chunked } from "../stores/texts.ts";
-import { type EngineParts, isoTime } from "./engine.ts";
+import { type EngineParts, historyOrder, isoTime } from "./engine.ts";
 import { runError } from "./importStep.ts";
 import {
   approvalLifeMs,
@@ -31,6 +35,8 @@ interface Cursor {
   readonly moved: number;
   /** Pending changes that are not part of the plan, because they were refused before. */
   readonly resting: number;
+  /** Pending changes of people who are on hold. */
+  readonly onHold: number;
 }
 
 const dayMs = 24 * 60 * 60 * 1000;
@@ -120,16 +126,17 @@ export class ExportStep implements StepHandler {
     if (approval !== null) return this.#freezeApproved(slice, approval);
     const { exportShards, hold } = await this.#parts.state.get(name);
     const pending: PendingExports =
-      exportShards === "" ? { items: [], resting: 0 } : await pendingExports(this.#parts, name);
+      exportShards === "" ? { items: [], resting: 0, onHold: [] } : await pendingExports(this.#parts, name);
     if (pending.items.length === 0) {
       // With nothing left to decide about, the hold is over.
-      if (hold !== null && pending.resting === 0) await this.#hold(name, null);
+      if (hold !== null && pending.resting === 0 && pending.onHold.length === 0) await this.#hold(name, null);
       return exportShards === ""
         ? { kind: "done", status: "success", idle: true }
-        : ended({ done: 0, failures: 0, moved: 0, resting: pending.resting });
+        : ended({ done: 0, failures: 0, moved: 0, resting: pending.resting, onHold: pending.onHold.length });
     }
     const stop = await this.#reasonToStop(slice, configuration, pending, hold);
-    if (stop === null) return this.#freeze(slice, pending.items, { resting: pending.resting });
+    if (stop === null)
+      return this.#freeze(slice, pending.items, { resting: pending.resting, onHold: pending.onHold.length });
 
     const { rulesVersion } = slice.run;
     await offerPlan(this.#parts, name, pending.items, rulesVersion, isoTime(this.#parts.clock.now()));
@@ -205,7 +212,7 @@ export class ExportStep implements StepHandler {
   async #freeze(
     slice: Slice,
     items: readonly PlanItem[],
-    { approved = false, moved = 0, resting = 0 },
+    { approved = false, moved = 0, resting = 0, onHold = 0 },
   ): Promise<Cursor> {
     const { connector: name } = slice.step;
     const now = this.#parts.clock.now();
@@ -214,7 +221,7 @@ export class ExportStep implements StepHandler {
       ended: isoTime(now - planLifeMs),
     });
     await this.#freezeHead(slice, items, { state: "running", approved });
-    return { done: 0, failures: 0, moved, resting };
+    return { done: 0, failures: 0, moved, resting, onHold };
   }
 
   async #freezeHead(
@@ -263,17 +270,25 @@ export class ExportStep implements StepHandler {
       [];
     const exported: Counters[] = [];
     let moved = 0;
+    // Somebody may have put them on hold since the plan was made.
+    const holds = await this.#parts.holds.active(isoTime(clock.now()));
+    const held: { readonly object: string; readonly error: RunError }[] = [];
     for (const item of items) {
       const before = stored.get(item.id);
-      const { escrow = null, pendingExport = null } = before?.object ?? {};
+      const { escrow = null, pendingExport = null, metaverseId = null } = before?.object ?? {};
+      const hold = metaverseId === null ? undefined : holds.get(metaverseId);
       // Nothing but exports takes a pending one away while this run is open: it was exported before a crash.
       if (before === undefined || (escrow === null && pendingExport === null))
         exported.push({ [item.kind]: 1 });
-      else if (escrow !== null) chosen.push({ before, item, outcomeUnknown: true });
+      else if (hold !== undefined) {
+        moved++;
+        held.push({ object: item.id, error: onHold(before.object, hold, isoTime(clock.now())) });
+      } else if (escrow !== null) chosen.push({ before, item, outcomeUnknown: true });
       else if (exportDigest(pendingExport!) === item.digest)
         chosen.push({ before, item, outcomeUnknown: false });
       else moved++;
     }
+    await slice.report(held);
     if (chosen.length === 0) return { failures: 0, moved, exported: addCounters(...exported) };
 
     await connectorSpace.write(
@@ -299,6 +314,7 @@ export class ExportStep implements StepHandler {
     const now = isoTime(clock.now());
     const writes: (ObjectWrite & { readonly counters: Counters })[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
+    const histories: { readonly before: ConnectorSpaceObject; readonly after: ConnectorSpaceObject }[] = [];
     for (const [index, { item }] of chosen.entries()) {
       const before = escrows.get(item.id)!;
       const outcome = afterExport(before.object, results[index]!, {
@@ -308,12 +324,33 @@ export class ExportStep implements StepHandler {
         without: item.without ?? [],
       });
       writes.push({ before, after: outcome.object, counters: { [outcome.counter]: 1 } });
-      if (outcome.error === null) exported.push({ [item.kind]: 1 });
-      else errors.push({ object: item.id, error: runError(outcome.error, outcome.object) });
+      if (outcome.error === null) {
+        exported.push({ [item.kind]: 1 });
+        histories.push({ before: before.object, after: outcome.object });
+      } else errors.push({ object: item.id, error: runError(outcome.error, outcome.object) });
     }
+    await this.#keepHistory(slice, histories, schemas);
     await connectorSpace.write(slice.writer, writes);
     await slice.report(errors);
     return { failures: errors.length, moved, exported: addCounters(...exported) };
+  }
+
+  /** Before what was sent is taken out of escrow: a replay reads the directory and writes the same rows again. */
+  async #keepHistory(
+    { run, step }: Slice,
+    exported: readonly { readonly before: ConnectorSpaceObject; readonly after: ConnectorSpaceObject }[],
+    schemas: readonly ObjectTypeSchema[],
+  ): Promise<void> {
+    const at = isoTime(this.#parts.clock.now());
+    const writes = exported.flatMap(({ before, after }): HistoryWrite[] => {
+      const { metaverseId, escrow } = before;
+      if (metaverseId === null || escrow === null) return [];
+      const { writeOnly } = syntaxesOf(schemas, after.objectType);
+      const entry = exportHistory(after, escrow, writeOnly, { at, runId: run.id });
+      const order = historyOrder(run, step, `export-${before.id}`);
+      return [{ metaverseId, order, since: run.startedAt, entry }];
+    });
+    await this.#parts.objectHistory.add(writes);
   }
 
   async counted(
@@ -337,17 +374,31 @@ export class ExportStep implements StepHandler {
   }
 }
 
-function ended({ failures, moved, resting }: Cursor): SliceOutcome {
+function ended({ failures, moved, resting, onHold }: Cursor): SliceOutcome {
   const details = [
     ...(moved === 0 ? [] : [`${moved} changes had moved on since the plan was made and were left out.`]),
     ...(resting === 0
       ? []
       : [`${resting} changes that were refused before wait for their next try, or are quarantined.`]),
+    ...(onHold === 0 ? [] : [`${onHold} changes wait because their metaverse objects are on hold.`]),
   ];
   return {
     kind: "done",
     status: failures > 0 ? "completed-export-errors" : moved > 0 ? "completed-warnings" : "success",
     ...(details.length > 0 && { detail: details.join(" ") }),
+  };
+}
+
+function onHold({ anchor, dn }: ConnectorSpaceObject, { why, by, since }: Hold, now: string): RunError {
+  return {
+    code: "on-hold",
+    anchor,
+    dn,
+    rule: null,
+    attribute: null,
+    message: `Its metaverse object was put on hold by ${by} at ${since}: ${why} It was left out; it stays pending.`,
+    firstOccurred: now,
+    retryCount: 0,
   };
 }
 

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { resting } from "../core/exporting.ts";
 import { inExportOrder, type PlanItem, type PlannedChange, plannedChange } from "../core/exportOrder.ts";
 import { shards } from "../core/identity.ts";
+import type { ConnectorSpaceObject } from "../core/model.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
 import type { PlanOffer } from "../stores/plans.ts";
 import { chunked } from "../stores/texts.ts";
@@ -16,6 +17,8 @@ export interface PendingExports {
   readonly items: readonly PlanItem[];
   /** Pending too, but not sent now: refused before, they wait for their next try or are quarantined. */
   readonly resting: number;
+  /** Pending too, for people who are on hold. */
+  readonly onHold: readonly ConnectorSpaceObject[];
 }
 
 const loadAtOnce = 200;
@@ -23,7 +26,9 @@ const loadAtOnce = 200;
 export async function pendingExports(parts: EngineParts, connector: string): Promise<PendingExports> {
   const now = isoTime(parts.clock.now());
   const dirty = (await parts.state.get(connector)).exportShards;
+  const holds = await parts.holds.active(now);
   const changes: PlannedChange[] = [];
+  const onHold: ConnectorSpaceObject[] = [];
   let left = 0;
   for (const shard of shards.filter((one) => dirty.includes(one))) {
     const ids: string[] = [];
@@ -32,12 +37,13 @@ export async function pendingExports(parts: EngineParts, connector: string): Pro
       for (const { object } of (await parts.connectorSpace.getMany(connector, chunk)).values()) {
         const pending = object.escrow ?? object.pendingExport;
         if (pending === null) continue;
-        if (resting(object, now)) left++;
+        if (object.metaverseId !== null && holds.has(object.metaverseId)) onHold.push(object);
+        else if (resting(object, now)) left++;
         else changes.push(plannedChange(object, pending));
       }
     }
   }
-  return { items: inExportOrder(changes), resting: left };
+  return { items: inExportOrder(changes), resting: left, onHold };
 }
 
 export function countsOf(items: readonly PlanItem[]): Counters {

@@ -2,6 +2,7 @@ import pMap from "p-map";
 import { disconnectedByHand, joinedByHand, retried } from "../core/byHand.ts";
 import type { Configuration } from "../core/configuration.ts";
 import { FlowError } from "../core/flow.ts";
+import { changeHash, syncHistory } from "../core/history.ts";
 import { familyOf, shardOf, shards } from "../core/identity.ts";
 import {
   asDisconnector,
@@ -43,8 +44,9 @@ import type {
   StoredMetaverseObject,
   WorkPhase,
 } from "../stores/metaverse.ts";
+import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { ObjectOrder, RunError, StepRecord } from "../stores/runs.ts";
-import { type EngineParts, isoTime } from "./engine.ts";
+import { type EngineParts, historyOrder, isoTime } from "./engine.ts";
 import { exportShards, markedShards } from "./exportStep.ts";
 import { runError } from "./importStep.ts";
 import { type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
@@ -165,7 +167,7 @@ export interface SyncObserver {
 
 /** What a job needs of its slice; preview has no run. */
 export type JobSlice = Pick<Slice, "writer" | "save" | "report" | "overBudget" | "shard" | "cursor"> & {
-  readonly run: Pick<Slice["run"], "id">;
+  readonly run: Pick<Slice["run"], "id" | "startedAt">;
   readonly step: Pick<Slice["step"], "connector" | "type" | "number" | "order">;
 };
 
@@ -883,6 +885,7 @@ export class SyncJob {
         )
       : new Set<string>();
     if (again.size > 0) await metaverse.addWork(writer, again, "references");
+    await this.#keepHistory(decisions);
     await metaverse.write(writer, metaverseWrites, this.#indexed);
     const changed = [...targets, ...sources].flatMap(({ after: object }) => object ?? []);
     for (const [connector, all] of Map.groupBy(changed, ({ connector: name }) => name)) {
@@ -896,6 +899,27 @@ export class SyncJob {
       await metaverse.removeWork(writer, phase === "flow" ? ids : ids.filter((id) => !again.has(id)), phase);
     await this.#slice.report(errors);
     return { statistics: addCounters(...elsewhere), failed: errors.length > 0 };
+  }
+
+  /** Before what it tells of is written: a replay finds nothing changed any more, or writes the same rows again. */
+  async #keepHistory(
+    decisions: readonly { readonly before: StoredMetaverseObject; readonly decision: SyncDecision }[],
+  ): Promise<void> {
+    const { run, step } = this.#slice;
+    const writes = decisions.flatMap(({ before, decision }): HistoryWrite[] => {
+      const entry = syncHistory(before.object, decision, { at: isoTime(this.#nowMs), runId: run.id });
+      if (entry === null) return [];
+      const { id: metaverseId } = before.object;
+      return [
+        {
+          metaverseId,
+          order: historyOrder(run, step, `sync-${changeHash(entry)}`),
+          since: run.startedAt,
+          entry,
+        },
+      ];
+    });
+    await this.#parts.objectHistory.add(writes);
   }
 
   async #removeGone(ids: readonly string[]): Promise<void> {

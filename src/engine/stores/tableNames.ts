@@ -14,4 +14,6 @@ export const tableNames = {
   schedule: "schedule",
   audit: "audit",
   diffs: "diffs",
+  holds: "holds",
+  objectHistory: "objecthistory",
 } as const;
