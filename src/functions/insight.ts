@@ -1,4 +1,5 @@
 import { app, type HttpRequest } from "@azure/functions";
+import { authLevel } from "../api/access.ts";
 import { holdSchema, whySchema } from "../api/requests.ts";
 import { answering, body, callerOf, json, Problem, paging, param, triggerOf } from "../api/responses.ts";
 import { engine } from "../composition.ts";
@@ -15,7 +16,7 @@ function notInMetaverse(id: string): Problem {
 
 app.http("holdMetaverseObject", {
   methods: ["POST"],
-  authLevel: "function",
+  authLevel,
   route: "metaverse/{id}/hold",
   handler: answering(async (request) => {
     const id = param(request, "id");
@@ -35,7 +36,7 @@ app.http("holdMetaverseObject", {
 
 app.http("releaseMetaverseObject", {
   methods: ["DELETE"],
-  authLevel: "function",
+  authLevel,
   route: "metaverse/{id}/hold",
   handler: answering(async (request) => {
     const id = param(request, "id");
@@ -48,14 +49,14 @@ app.http("releaseMetaverseObject", {
 
 app.http("listHolds", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "holds",
   handler: answering(async () => json({ items: await holds.list() })),
 });
 
 app.http("getMetaverseHistory", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "metaverse/{id}/history",
   handler: answering(async (request) => {
     const id = param(request, "id");
@@ -71,7 +72,7 @@ app.http("getMetaverseHistory", {
 
 app.http("listAudit", {
   methods: ["GET"],
-  authLevel: "function",
+  authLevel,
   route: "audit",
   handler: answering(async (request) => {
     const { limit, continuation } = paging(request);
