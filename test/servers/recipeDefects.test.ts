@@ -14,7 +14,7 @@ import { type AttributeValue, parseDn } from "../../src/engine/core/values.ts";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
 import { outcome } from "../fast/expressionSupport.ts";
-import { anyKinds, recipe, recipeSettings } from "../fast/support/guestWorld.ts";
+import { anyKinds, recipe, recipeSettings, withoutRulesConnector } from "../fast/support/guestWorld.ts";
 import { Administrator } from "../support/activeDirectory.ts";
 import { EngineWorld, guestId, guestOu } from "../support/engineWorld.ts";
 
@@ -318,7 +318,7 @@ test("D17: the organisational unit need not be imported first, and a missing one
   const directory = await DirectorySandbox.start();
   const administrator = await Administrator.logOn(directory, directory.ca);
   const worldWith = (ou: string) => {
-    const configuration = loadConfiguration(
+    const whole = loadConfiguration(
       "config",
       {
         ...recipeSettings,
@@ -333,6 +333,7 @@ test("D17: the organisational unit need not be imported first, and a missing one
       },
       connectorKinds,
     );
+    const configuration = withoutRulesConnector(whole);
     const world: EngineWorld = new EngineWorld({
       configuration,
       open: (name) => (name === "ADMA" ? openConnector(configuration.connectors.get(name)!) : undefined),

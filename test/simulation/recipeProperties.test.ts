@@ -1,21 +1,10 @@
 /** What must hold for any tenant, rules and edits, over the real engine with directories in memory. */
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Configuration } from "../../src/engine/core/configuration.ts";
-import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
 import type { Attributes } from "../../src/engine/core/values.ts";
-import { anyKinds, recipeSettings } from "../fast/support/guestWorld.ts";
+import { changedRecipe } from "../fast/support/guestWorld.ts";
 import { EngineWorld, guestId, guestOu } from "../support/engineWorld.ts";
-
-const names = [
-  ...["connectors/AADMA", "connectors/ADMA", "cycles/initial", "cycles/delta", "metaverse"],
-  ...["rules/AAD-B2B-IN", "rules/AD-B2B-IN", "rules/AD-B2B-OUT"],
-];
-const files = names.map((name) => ({
-  file: `config/${name}.yaml`,
-  text: readFileSync(`config/${name}.yaml`, "utf8"),
-}));
 
 /** The recipe with other rules: flows left out, values computed otherwise, another scope, more contributors. */
 interface Variation {
@@ -47,7 +36,7 @@ const variationArbitrary: fc.Arbitrary<Variation> = fc.record({
 });
 
 function varied({ without, displayName, scope, adPrecedence, retains }: Variation): Configuration {
-  const changed = files.map(({ file, text }) => {
+  return changedRecipe((file, text) => {
     let now = text;
     if (file.endsWith("AAD-B2B-IN.yaml")) {
       now = now.replace("{ target: displayName, source: displayName }", () => displayName);
@@ -59,14 +48,13 @@ function varied({ without, displayName, scope, adPrecedence, retains }: Variatio
           new RegExp(`  - (\\{ target: ${name}|target: ${name}\\n)[^]*?(?=\\n  [-#]|$)`),
           "  # left out",
         );
-    if (file.endsWith("/AD-B2B-IN.yaml") && adPrecedence !== null)
+    if (file === "rules/AD-B2B-IN.yaml" && adPrecedence !== null)
       now = now
         .replace("precedence: 110", `precedence: ${adPrecedence}`)
         .replace("flows:", "flows:\n  - { target: displayName, source: displayName }");
     if (file.endsWith("AADMA.yaml") && !retains) now = now.replace(/onAbsence:\n {2}retain: P30D\n/, "");
-    return { file, text: now };
+    return now;
   });
-  return readConfiguration(changed, recipeSettings, anyKinds);
 }
 
 type Edit = readonly [name: string, guest: number, value: number];

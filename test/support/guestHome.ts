@@ -9,6 +9,7 @@ import { connectorKinds, openConnector } from "../../src/connectors.ts";
 import { loadConfiguration } from "../../src/engine/configuration/loadConfiguration.ts";
 import { GraphConnector } from "../../src/engine/connectors/graph/connector.ts";
 import type { GraphSettings } from "../../src/engine/connectors/graph/settings.ts";
+import { withoutRulesConnector } from "../fast/support/guestWorld.ts";
 import { Administrator, type DirectoryUnderTest } from "./activeDirectory.ts";
 import { EngineWorld } from "./engineWorld.ts";
 import { type GraphBench, impatient, openGraph } from "./graph.ts";
@@ -190,7 +191,7 @@ export class Home {
       GUEST_OU: directory.guestOu,
       ...(options.isLimited && { GUEST_GROUP: group }),
     };
-    const delivered = loadConfiguration("config", settings, connectorKinds);
+    const delivered = withoutRulesConnector(loadConfiguration("config", settings, connectorKinds));
     const { keepHandMadeDisable = true } = options;
     const definition = (name: string) => delivered.connectors.get(name)!;
     const configuration = {

@@ -2,6 +2,7 @@
  * A world in memory, run by the pure steps alone: a tenant with guests, an OU with accounts, connector spaces and a
  * metaverse. What the run steps do over tables is done here over maps, in the same order.
  */
+import { globSync, readFileSync } from "node:fs";
 import { loadConfiguration } from "../../../src/engine/configuration/loadConfiguration.ts";
 import type { Configuration, SettingsSchema } from "../../../src/engine/core/configuration.ts";
 import { own } from "../../../src/engine/core/flow.ts";
@@ -19,6 +20,7 @@ import {
   importedImage,
   type MetaverseObject,
 } from "../../../src/engine/core/model.ts";
+import { readConfiguration } from "../../../src/engine/core/readConfiguration.ts";
 import { decideStaging } from "../../../src/engine/core/staging.ts";
 import { type SyncDecision, synchronize } from "../../../src/engine/core/synchronize.ts";
 import {
@@ -50,16 +52,29 @@ export const anyKinds = new Map([
 export const wholeRecipe: Configuration = loadConfiguration("config", recipeSettings, anyKinds);
 
 /** Without the rules connector, which has tests of its own: its rules are those of the files. */
-export const recipe: Configuration = {
-  ...wholeRecipe,
-  connectors: new Map([...wholeRecipe.connectors].filter(([name]) => name !== "MIMMA")),
-  cycles: new Map(
-    [...wholeRecipe.cycles].map(([name, cycle]) => [
-      name,
-      { ...cycle, steps: cycle.steps.filter(({ connector }) => connector !== "MIMMA") },
-    ]),
-  ),
-};
+export function withoutRulesConnector(configuration: Configuration): Configuration {
+  return {
+    ...configuration,
+    connectors: new Map([...configuration.connectors].filter(([name]) => name !== "MIMMA")),
+    cycles: new Map(
+      [...configuration.cycles].map(([name, cycle]) => [
+        name,
+        { ...cycle, steps: cycle.steps.filter(({ connector }) => connector !== "MIMMA") },
+      ]),
+    ),
+  };
+}
+
+export const recipe: Configuration = withoutRulesConnector(wholeRecipe);
+
+/** The recipe with changed files. @param change of a text, by its path in the folder of the configuration */
+export function changedRecipe(change: (path: string, text: string) => string): Configuration {
+  const files = globSync("config/{connectors,rules,cycles,.}/*.yaml").map((file) => ({
+    file,
+    text: change(file.slice("config/".length), readFileSync(file, "utf8")),
+  }));
+  return withoutRulesConnector(readConfiguration(files, recipeSettings, anyKinds));
+}
 
 const day = 86_400_000;
 
