@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import { DirectorySandbox } from "../../sandbox/directory/sandbox.ts";
 import { connectorKinds, openConnector } from "../../src/connectors.ts";
 import { loadConfiguration } from "../../src/engine/configuration/loadConfiguration.ts";
+import { secretAttributes } from "../../src/engine/connectors/ad/schema.ts";
 import { newPassword } from "../../src/engine/connectors/password.ts";
 import type { Configuration } from "../../src/engine/core/configuration.ts";
 import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
@@ -26,7 +27,10 @@ const files = [
 ];
 
 /** The recipe as published, with texts replaced in its files. */
-function publishedRecipe(changes: readonly (readonly [file: string, from: string, to: string])[] = []) {
+function publishedRecipe(
+  changes: readonly (readonly [file: string, from: string, to: string])[] = [],
+  kinds = anyKinds,
+) {
   const texts = files.map((name) => {
     const changed = changes.filter(([file]) => file === name);
     const text = changed.reduce(
@@ -38,7 +42,7 @@ function publishedRecipe(changes: readonly (readonly [file: string, from: string
     );
     return { file: `config/${name}.yaml`, text };
   });
-  return readConfiguration(texts, recipeSettings, anyKinds);
+  return readConfiguration(texts, recipeSettings, kinds);
 }
 
 function worldOf(configuration: Configuration): EngineWorld {
@@ -110,6 +114,8 @@ test("D3: passwords cannot be guessed, and flow through no rule", async () => {
   });
   expect(documented).toMatch(/^\d{1,3}ann#EXT#@contoso$/);
 
+  const real = new Map(anyKinds).set("ad", { ...anyKinds.get("ad")!, secretAttributes });
+  expect(() => publishedRecipe([], real)).toThrow(/AD-B2B-OUT.yaml:\d+:\d+ "unicodePwd" is a secret/);
   const flowing = [...recipe.rules.outbound("ADMA", "person")].flatMap(({ flows }) =>
     flows.map(({ target }) => target),
   );
