@@ -69,6 +69,8 @@ export type OutboundDecision =
       /** Attributes in which a hand-made disable is kept. */
       readonly held: readonly string[];
       readonly reason: string;
+      /** Of a target that was never sent: an object that has come since may be meant (SEMANTICS S6). */
+      readonly instead?: Extract<OutboundDecision, { kind: "provision" }>;
     }
   | {
       readonly kind: "deprovision";
@@ -148,7 +150,7 @@ export function decideOutbound(
     if (again.kind !== "provision") return again;
     const { dn, pendingExport, wantedBits, recallable } = again.object;
     const object = { ...target, dn, pendingExport, wantedBits, recallable };
-    return { kind: "flow", object, held: [], reason: pendingExport?.reason ?? "" };
+    return { kind: "flow", object, held: [], reason: pendingExport?.reason ?? "", instead: again };
   }
   assertOneJoins(inScope, target.objectType);
   const flowing = inScope.filter((rule) => rule.connectorObjectType === target.objectType);

@@ -124,7 +124,8 @@ export interface Provisioned {
 
 /**
  * An account that a rule of link type join is to be linked with, if there is one. The caller looks as for `Provisioned`,
- * among objects of this type; where it finds none, nothing happens.
+ * among objects of this type; where it finds none, nothing happens. Also what a provisioned object that was never sent
+ * yields to, should it have come since.
  */
 export interface OutboundJoin {
   readonly connector: string;
@@ -572,8 +573,10 @@ class Synchronization {
       (object) => object.connector === connector && this.#after.get(object.id)?.metaverseId === null,
     );
     if (target === null && letGo) return;
-    const withheld = target === null ? this.#input.withheld?.get(connector) : undefined;
+    const isNew = target === null || isUnsent(target);
+    const withheld = isNew ? this.#input.withheld?.get(connector) : undefined;
     if (withheld !== undefined) {
+      if (target !== null) this.#after.set(target.id, null);
       const message = `Nothing is provisioned: ${withheld} is meant and was disconnected by hand. Join it, or make it a normal disconnector.`;
       this.#because("outbound", { connector, id: "" }, message);
       return;
@@ -613,8 +616,12 @@ class Synchronization {
         return;
       }
       case "flow": {
-        const { object, held, reason } = decision;
+        const { object, held, reason, instead } = decision;
         this.#after.set(object.id, object);
+        if (instead !== undefined) {
+          const { rule, lookups } = instead;
+          this.#joins.push({ connector, objectType: object.objectType, rule, lookups });
+        }
         const changed = object.pendingExport !== null && object.pendingExport !== target!.pendingExport;
         const renamed = object.pendingExport?.newDn !== undefined;
         this.#countOutbound(

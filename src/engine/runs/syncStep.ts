@@ -447,9 +447,12 @@ export class SyncJob {
         continue;
       }
       if (decision.kind === "disconnector") {
-        const afterwards = asDisconnector(object, decision.reason);
         const error = this.#placingError(object, decision, candidates);
-        if (error !== null) errors.push({ object: object.id, error });
+        const disconnector = asDisconnector(object, decision.reason);
+        const afterwards =
+          disconnector === null || error === null ? disconnector : { ...disconnector, error };
+        if (error !== null) errors.push({ object: object.id, error: runError(error, object) });
+        for (const id of await this.#unsentAt(object)) work.add(id);
         const counter = decision.reason === "filtered" ? "disconnectorFiltered" : "disconnectorRemains";
         const counters = afterwards === null ? {} : { [counter]: 1 };
         if (afterwards !== null && sameState(one.object, afterwards))
@@ -566,22 +569,27 @@ export class SyncJob {
     object: ConnectorSpaceObject,
     { reason, rule }: Extract<ConnectionDecision, { kind: "disconnector" }>,
     candidates: ReadonlyMap<string, readonly string[]>,
-  ): RunError | null {
+  ): ObjectError | null {
     if (reason !== "ambiguous-join" && reason !== severalJoinRules) return null;
     const found = [...candidates.values()].find(({ length }) => length > 1) ?? [];
-    return {
-      code: reason,
-      anchor: object.anchor,
-      dn: object.dn,
-      rule: rule ?? null,
-      attribute: null,
-      message:
-        reason === severalJoinRules
-          ? severalJoinRulesMessage(rule ?? "")
-          : `Join rule matched several metaverse objects: ${found.join(", ")}. Make the rule more specific, or join by hand.`,
-      firstOccurred: isoTime(this.#nowMs),
-      retryCount: 0,
-    };
+    const message =
+      reason === severalJoinRules
+        ? severalJoinRulesMessage(rule ?? "")
+        : `Join rule matched several metaverse objects: ${found.join(", ")}. Make the rule more specific, or join by hand.`;
+    const failure = { code: reason, message, ...(rule !== undefined && { rule }) };
+    return synchronizationError(object, failure, isoTime(this.#nowMs));
+  }
+
+  /**
+   * The metaverse objects for which something at the DN of this new object was provisioned and never sent: their
+   * provisioning is tried again, and may mean this one (SEMANTICS S6).
+   */
+  async #unsentAt(object: ConnectorSpaceObject): Promise<readonly string[]> {
+    if (object.pendingImport?.change !== "add") return [];
+    const found = await this.#parts.connectorSpace.findByDn(this.#connector, object.dn);
+    return found.flatMap(({ object: other }) =>
+      other.id !== object.id && isUnsent(other) ? (other.metaverseId ?? []) : [],
+    );
   }
 
   // ---- flowing -------------------------------------------------------------------------------------------------
