@@ -42,6 +42,8 @@ describe("permissions of the identity", () => {
     [["User.ReadWrite.All"], inviting, "ok", "User.ReadWrite.All"],
     [["User.Invite.All"], inviting, "failed", "lacks User.ReadWrite.All; it has User.Invite.All"],
     [["User.Read.All", "Mail.Read"], { writable: false }, "warning", "more than it needs: Mail.Read"],
+    [["User.Read.All"], { writable: false, groups: ["g"] }, "failed", "lacks GroupMember.Read.All"],
+    [["User.Read.All", "GroupMember.Read.All"], { writable: false, groups: ["g"] }, "ok", "GroupMember"],
     [["Directory.Read.All"], { writable: false }, "warning", "Directory.Read.All"],
   ])("%j for %j is %s", (roles, settings, status, message) => {
     const finding = permissionFinding(token(roles), settings);

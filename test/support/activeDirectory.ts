@@ -125,6 +125,16 @@ export class Administrator {
     }
   }
 
+  /** How many objects have the value. */
+  async count(base: string, name: string, value: string): Promise<number> {
+    const { searchEntries } = await this.#client.search(base, {
+      filter: `(${name}=${value})`,
+      attributes: ["1.1"],
+      timeLimit: 0,
+    });
+    return searchEntries.length;
+  }
+
   async replace(dn: string, name: string, ...values: string[]): Promise<void> {
     await this.#client.modify(
       dn,

@@ -14,15 +14,21 @@ export interface GraphExamination {
   readonly context: ConnectorContext;
 }
 
+type Purpose = Pick<GraphSettings, "writable" | "invitationRedirectUrl"> &
+  Partial<Pick<GraphSettings, "groups">>;
+
 /** Any one of a line is enough; the first is the least. https://learn.microsoft.com/graph/permissions-reference */
-export function permissionsNeeded(
-  settings: Pick<GraphSettings, "writable" | "invitationRedirectUrl">,
-): string[][] {
-  if (!settings.writable)
-    return [["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"]];
-  const writes = [["User.ReadWrite.All", "Directory.ReadWrite.All"]];
-  if (settings.invitationRedirectUrl === undefined) return writes;
-  return [...writes, ["User.Invite.All", "User.ReadWrite.All", "Directory.ReadWrite.All"]];
+export function permissionsNeeded({ writable, invitationRedirectUrl, groups = [] }: Purpose): string[][] {
+  const broad = ["Directory.Read.All", "Directory.ReadWrite.All"];
+  return [
+    writable
+      ? ["User.ReadWrite.All", "Directory.ReadWrite.All"]
+      : ["User.Read.All", "User.ReadWrite.All", ...broad],
+    ...(writable && invitationRedirectUrl !== undefined
+      ? [["User.Invite.All", "User.ReadWrite.All", "Directory.ReadWrite.All"]]
+      : []),
+    ...(groups.length > 0 ? [["GroupMember.Read.All", "Group.Read.All", ...broad]] : []),
+  ];
 }
 
 export async function* examineTenant(examination: GraphExamination): AsyncGenerator<Finding> {
@@ -58,10 +64,7 @@ async function told(what: string, work: () => Promise<Finding>): Promise<Finding
 }
 
 /** The roles of the token are what the identity may do; a token that is none of Entra's tells nothing. */
-export function permissionFinding(
-  token: string,
-  settings: Pick<GraphSettings, "writable" | "invitationRedirectUrl">,
-): Finding {
+export function permissionFinding(token: string, settings: Purpose): Finding {
   const what = "Graph permissions";
   const roles = rolesOf(token);
   if (roles === undefined) {
@@ -83,7 +86,7 @@ export function permissionFinding(
       remedy: `Run infra/graph/Grant-GraphPermissions.ps1 -Permission ${missing.join(", ")}. A new permission takes up to an hour to be in the token.`,
     };
   }
-  const least = new Set([...needed.map(([role]) => role), "GroupMember.Read.All"]);
+  const least = new Set(needed.map(([role]) => role));
   const excess = roles.filter((role) => !least.has(role));
   if (excess.length === 0) return { what, status: "ok", message: `The identity has ${roles.join(", ")}.` };
   return {
