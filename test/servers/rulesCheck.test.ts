@@ -122,12 +122,11 @@ describe("what is wrong is told with its line, a caret and a suggestion", () => 
     expect(errors).toMatchObject([{ code: "scope-value-type", remedy: "Write True or False." }]);
   });
   test("an attribute that Graph does not have, at its place in the connector", async () => {
-    const { errors } = await checkConfiguration(
-      changed({ "connectors/AADMA.yaml": ["- surname", "- surnam"] }),
-      recipeSettings,
-      connectorKinds,
-    );
-    expect(errors[0]).toMatchObject({ file: "config/connectors/AADMA.yaml", line: 18, length: 6 });
+    const files = changed({ "connectors/AADMA.yaml": ["- surname", "- surnam"] });
+    const { errors } = await checkConfiguration(files, recipeSettings, connectorKinds);
+    const { text } = files.find(({ file }) => file === "config/connectors/AADMA.yaml")!;
+    const line = text.split("\n").findIndex((one) => one.endsWith("- surnam")) + 1;
+    expect(errors[0]).toMatchObject({ file: "config/connectors/AADMA.yaml", line, length: 6 });
     expect(errors[0]!.message).toContain('Did you mean "surname"?');
   });
   test("a filter on what is not selected, and with it the expressions that are wrong in any case", async () => {
