@@ -22,6 +22,7 @@ import { followRun } from "./followRun.ts";
 import { addInsight } from "./insight.ts";
 import { colorStatus, describeRun, duration, facts, instant, textTable, wentWell } from "./print.ts";
 import { addRulesImport, ImportError } from "./rulesImport.ts";
+import { addRuleVersions } from "./ruleVersions.ts";
 
 interface CommonOptions {
   readonly url: string;
@@ -324,6 +325,7 @@ program
 addExportPlan(program, { openApi, show, follow });
 addRulesImport(program);
 addInsight(program, { openApi, show, showPage, withPaging });
+addRuleVersions(program, { openApi, show, showPage, withPaging });
 
 try {
   await program.parseAsync();

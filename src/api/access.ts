@@ -37,6 +37,9 @@ export const roleOf: Readonly<Record<string, Role | "anyone">> = {
   listAudit: "Reader",
   holdMetaverseObject: "Operator",
   releaseMetaverseObject: "Operator",
+  listRules: "Reader",
+  getRule: "Reader",
+  listRulesVersions: "Reader",
   startRulesDiff: "Operator",
   startRun: "Operator",
   stopRun: "Operator",
@@ -46,6 +49,9 @@ export const roleOf: Readonly<Record<string, Role | "anyone">> = {
   retryObject: "Operator",
   approveExportPlan: "Approver",
   acceptImport: "Approver",
+  activateRules: "Approver",
+  putRule: "Administrator",
+  deleteRule: "Administrator",
   changeSchedule: "Administrator",
 };
 

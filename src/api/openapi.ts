@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { problemTitles } from "./responses.ts";
 import "./insightSchemas.ts";
+import "./ruleSchemas.ts";
 import { schemas } from "./schemas.ts";
 
 interface Call {
@@ -29,6 +30,7 @@ const queryParameters = {
   connector: { description: "Only what is of this connector.", schema: text },
   change: { description: "Only changes of this kind; with connector.", schema: text },
   status: { description: "Only runs with this status.", schema: text },
+  why: { description: "Why; kept in the audit.", schema: text },
   pendingImport: {
     description: "The kind of the pending import: add, update, rename, delete, deleteAdd, any or none.",
     schema: text,
@@ -55,6 +57,8 @@ const paged = ["limit", "continuation"] as const;
 const pathParameters: Readonly<Record<string, string>> = {
   id: "The id.",
   name: "The connector's name.",
+  rule: "The rule's name.",
+  version: "The number of a version, or its hash.",
   anchor: "The object's id, or its anchor as text or in base64url.",
 };
 
@@ -260,6 +264,59 @@ const calls: readonly Call[] = [
     query: paged,
     answers: { 200: "AuditList" },
     problems: [400],
+  },
+  {
+    id: "listRules",
+    method: "get",
+    path: "/rules",
+    summary: "The rules as the next import of the rules connector sees them.",
+    answers: { 200: "RuleList" },
+  },
+  {
+    id: "getRule",
+    method: "get",
+    path: "/rules/{rule}",
+    summary: "One rule with its text.",
+    answers: { 200: "Rule" },
+    problems: [404],
+  },
+  {
+    id: "putRule",
+    method: "put",
+    path: "/rules/{rule}",
+    summary:
+      "Edits a rule, or adds one: it stands in the place of its file until that file changes. The next cycle checks and activates it with the whole set.",
+    body: "PutRule",
+    answers: { 200: "StagedRule" },
+    problems: [400, 409, 413, 422],
+  },
+  {
+    id: "deleteRule",
+    method: "delete",
+    path: "/rules/{rule}",
+    summary: "Deletes a rule, until its file changes; taken up like an edit.",
+    query: ["why"],
+    answers: { 200: "RuleList" },
+    problems: [400, 404, 409],
+  },
+  {
+    id: "listRulesVersions",
+    method: "get",
+    path: "/rules/versions",
+    summary: "The versions of the rules, newest first.",
+    query: paged,
+    answers: { 200: "RulesVersionList" },
+    problems: [400],
+  },
+  {
+    id: "activateRules",
+    method: "post",
+    path: "/rules/versions/{version}/activate",
+    summary:
+      "Approves the version that waits, or rolls back to an earlier one, which then stands until files or edits change.",
+    body: "ActivateRules",
+    answers: { 200: "ActivatedRules" },
+    problems: [400, 404, 409, 413, 422],
   },
   {
     id: "startRulesDiff",

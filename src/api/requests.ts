@@ -85,3 +85,10 @@ export const holdSchema = z.strictObject({
   why,
   until: z.iso.datetime({ offset: true }).nullable().default(null),
 });
+
+export const activateRulesSchema = z.strictObject({ why: why.optional() });
+
+export const putRuleSchema = z.strictObject({
+  text: z.string().min(1).max(1_000_000).describe("The rule as YAML, as a file of config/rules has it."),
+  why,
+});

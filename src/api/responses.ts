@@ -10,12 +10,12 @@ import { ClauseError } from "../engine/metaverseSearch.ts";
 import { ConnectorError } from "../engine/ports/connector.ts";
 import { StoreError } from "../engine/ports/tables.ts";
 import { BadContinuation } from "../engine/queries.ts";
+import { NoRulesConnector, UnknownVersion } from "../engine/ruleVersions.ts";
 import { RunInTheWay, type Trigger } from "../engine/stores/runs.ts";
-import { admit } from "./access.ts";
+import { admit, callerOf } from "./access.ts";
 import { Problem } from "./problem.ts";
 
-export { callerOf } from "./access.ts";
-export { Problem };
+export { callerOf, Problem };
 
 /** Every `code` that a problem document may have, with its title. */
 export const problemTitles: Readonly<Record<string, string>> = {
@@ -33,6 +33,8 @@ export const problemTitles: Readonly<Record<string, string>> = {
   "staging-mode": "Staging mode is on",
   "invalid-clause": "The search clause cannot be read",
   "invalid-rules": "The rules do not check",
+  "unknown-version": "Unknown version of the rules",
+  "no-rules-connector": "There is no rules connector",
   "invalid-expression": "The expression cannot be evaluated",
   "directory-unavailable": "A directory does not answer",
   "storage-unavailable": "The storage does not answer",
@@ -100,6 +102,8 @@ function problemOf(error: unknown): Problem | null {
   if (error instanceof StagingModeOn) return new Problem(409, "staging-mode", error.message);
   if (error instanceof ConfigurationError)
     return new Problem(422, "invalid-rules", error.message, { ruleProblems: error.problems });
+  if (error instanceof UnknownVersion) return new Problem(404, "unknown-version", error.message);
+  if (error instanceof NoRulesConnector) return new Problem(409, "no-rules-connector", error.message);
   if (error instanceof ClauseError) return new Problem(400, "invalid-clause", error.message);
   if (error instanceof FilterError) return new Problem(400, "bad-request", error.message);
   if (error instanceof BadContinuation) return new Problem(400, "bad-request", error.message);
@@ -180,6 +184,11 @@ export function paging(request: HttpRequest): {
     );
   }
   return { limit, continuation: request.query.get("continuation") ?? undefined };
+}
+
+/** For the audit. A function key says nothing of who holds it; then at least the way in is known. */
+export function whoIs(request: HttpRequest): string {
+  return callerOf(request) ?? triggerOf(request);
 }
 
 /** The command line and the local platform say who they are; everybody else is http. */

@@ -416,6 +416,20 @@ named(
   }),
 );
 
+export const ruleProblem = named(
+  "RuleProblem",
+  z.object({
+    file: z.string(),
+    line: count,
+    column: count,
+    length: count.optional(),
+    code: z.string().optional(),
+    message: z.string(),
+    remedy: z.string(),
+    setting: z.string().optional(),
+  }),
+);
+
 named(
   "Problem",
   z.object({
@@ -430,18 +444,7 @@ named(
       .optional()
       .describe("unknown-…: the names that there are, the likeliest first."),
     ruleProblems: z
-      .array(
-        z.object({
-          file: z.string(),
-          line: count,
-          column: count,
-          length: count.optional(),
-          code: z.string().optional(),
-          message: z.string(),
-          remedy: z.string(),
-          setting: z.string().optional(),
-        }),
-      )
+      .array(ruleProblem)
       .optional()
       .describe("invalid-rules: what is wrong, each with its place."),
     problems: z

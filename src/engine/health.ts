@@ -29,8 +29,20 @@ export interface Probe {
   readonly essential: boolean;
   /** What a person should look at when it fails in a way that says nothing itself. */
   readonly remedy: string;
+  /** Answers with a warning where something is not as it should be and nothing has failed; anything else is health. */
   run(): Promise<unknown>;
 }
+
+/** Something is not as it should be, though it answers. */
+export class HealthWarning {
+  readonly message: string;
+  constructor(message: string) {
+    this.message = message;
+  }
+}
+
+/** Something answers, and what it says is a failure; `message` is for anybody. */
+class HealthFailure extends Error {}
 
 export interface HealthOptions {
   /** Milliseconds since 1970. */
@@ -82,7 +94,10 @@ export class HealthMonitor {
       timer = setTimeout(() => resolve({ name, status: "failed", message }), timeoutMs);
     });
     const answered = this.#run(probe).then(
-      (): HealthCheck => ({ name, status: "healthy", message: `Answered in ${now() - begun} ms.` }),
+      (answer): HealthCheck =>
+        answer instanceof HealthWarning
+          ? { name, status: "warning", message: answer.message }
+          : { name, status: "healthy", message: `Answered in ${now() - begun} ms.` },
       (error: unknown): HealthCheck => {
         if (isOwn(error)) return { name, status: "failed", message: error.message };
         log(`health: ${name}: ${error}`);
@@ -115,7 +130,7 @@ function configurationCheck(warnings: readonly string[]): HealthCheck {
 
 /** Our own errors name the setting and hold no secret; what a library says may name anything. */
 function isOwn(error: unknown): error is Error {
-  return error instanceof ConnectorError || error instanceof StoreError;
+  return error instanceof ConnectorError || error instanceof StoreError || error instanceof HealthFailure;
 }
 
 function codeOf(error: unknown): string {
@@ -145,7 +160,7 @@ export function engineHealth(engine: Engine): HealthMonitor {
       name,
       essential: false,
       remedy: `Check the settings of connector ${name}.`,
-      run: () => engine.connector(name).ping(),
+      run: () => (name === engine.rulesConnector ? rulesHealth(engine) : engine.connector(name).ping()),
     })),
   ];
   return new HealthMonitor(
@@ -153,4 +168,11 @@ export function engineHealth(engine: Engine): HealthMonitor {
     configuration.warnings.map(({ file, line }) => `${file}:${line}`),
     { now: () => options.clock.now(), log: options.log, timeoutMs: 5_000, cacheMs: 10_000 },
   );
+}
+
+/** Refused rules are a failure, those that wait for a person a warning. */
+async function rulesHealth({ rules }: Engine): Promise<unknown> {
+  const { status, message } = await rules.status();
+  if (status === "failed") throw new HealthFailure(message);
+  return status === "warning" ? new HealthWarning(message) : undefined;
 }

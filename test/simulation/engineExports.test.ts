@@ -216,8 +216,8 @@ describe("an approval", () => {
     const { hash, createdAt, expiresAt } = await planOf(world);
     expect(Date.parse(expiresAt!) - Date.parse(createdAt)).toBe(24 * hourMs);
     const { configuration } = world.engine;
-    const spy = vi.spyOn(world.engine, "configuration", "get");
-    spy.mockReturnValue({ ...configuration, rulesVersion: "another" });
+    const spy = vi.spyOn(world.engine.rules, "active");
+    spy.mockResolvedValue({ ...configuration, rulesVersion: "another" });
     await expect(world.approve(hash)).rejects.toThrow("lapsed");
     spy.mockRestore();
     world.now = Date.parse(expiresAt!);
