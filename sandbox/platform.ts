@@ -7,7 +7,7 @@
  *   STATE/logs/NAME.log    what each process says
  */
 import { mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Child, type ChildEnd, ChildStartError, startChild } from "./child.ts";
 import type { DirectoryReady } from "./directory/process.ts";
@@ -141,6 +141,8 @@ export class Platform {
       ...graph.settings,
       ...directory.settings,
       ...given,
+      // Here a person writes it, who means the folder where they stand.
+      ...(given.CONFIG_DIR === undefined ? {} : { CONFIG_DIR: resolve(given.CONFIG_DIR) }),
     };
 
     const port = options.port ?? (await freePortFrom(defaultPort));

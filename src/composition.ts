@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
 import { DefaultAzureCredential } from "@azure/identity";
 import { connectorKinds, openConnectors } from "./connectors.ts";
 import { ServiceBus } from "./engine/bus/serviceBus.ts";
@@ -19,7 +20,11 @@ import { tellSignals } from "./telemetry/signals.ts";
 
 export const settings = readSettings(process.env);
 
-const deployment = loadDeployment(settings.configFolder, process.env, connectorKinds);
+/** The folder of package.json. The worker's working directory may be another one. */
+const appFolder = join(import.meta.dirname, "../..");
+const configFolder = resolve(appFolder, settings.configFolder);
+
+const deployment = loadDeployment(configFolder, process.env, connectorKinds);
 
 const connectors = openConnectors(deployment);
 
@@ -58,7 +63,7 @@ export const engine = new Engine({
       .toString("hex")
       .slice(0, digits),
   configuration: await startConfiguration(deployment, rulesConnectorKind, tables, log),
-  ruleFiles: () => ruleFiles(settings.configFolder),
+  ruleFiles: () => ruleFiles(configFolder),
   openConnector: ({ name }) => connectors.get(name)!,
   stagingMode: () => (process.env.STAGING_MODE ?? "false").toLowerCase() === "true",
   timings: settings.timings,

@@ -12,7 +12,7 @@ import { extensionModules } from "./loadExtensions.ts";
 
 /**
  * Everything but the rules, which the rules connector checks.
- * @param folder CONFIG_DIR; relative to the working directory, or absolute
+ * @param folder CONFIG_DIR, resolved
  * @param settings the app settings, as in `process.env`
  * @throws ConfigurationError
  */
