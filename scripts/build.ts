@@ -105,6 +105,7 @@ function assemble(): Manifest {
   const {
     scripts: _scripts,
     devDependencies: _dev,
+    allowScripts: _allow,
     ...manifest
   } = readJson(join(root, "package.json")) as Manifest;
   writeJson(join(appFolder, "package.json"), manifest);
