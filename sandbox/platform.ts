@@ -145,8 +145,7 @@ export class Platform {
       ...(given.CONFIG_DIR === undefined ? {} : { CONFIG_DIR: resolve(given.CONFIG_DIR) }),
     };
 
-    const port = options.port ?? (await freePortFrom(defaultPort));
-    const host = await processes.runHost("host", options.appDirectory, settings, port, []);
+    const host = await startFirstHost(options, settings, processes);
     for (let number = 2; number <= options.hosts; number++) {
       // A timer runs on one instance of many: here on the first.
       await processes.runHost(`host-${number}`, options.appDirectory, settings, 0, ["--no-timers"]);
@@ -417,6 +416,25 @@ async function startDirectory(
       bindPasswordFile: ready.bindPasswordFile,
     },
   };
+}
+
+/** Without a port given: another platform may take the free one first, then the next is tried. */
+async function startFirstHost(
+  { appDirectory, port }: PlatformOptions,
+  settings: Given,
+  processes: Processes,
+): Promise<HostReady> {
+  for (let from = defaultPort; ; ) {
+    const chosen = port ?? (await freePortFrom(from));
+    try {
+      return await processes.runHost("host", appDirectory, settings, chosen, []);
+    } catch (error) {
+      const isTaken =
+        error instanceof ChildStartError && error.end.lastLines.some((line) => line.includes("EADDRINUSE"));
+      if (port !== undefined || !isTaken) throw error;
+      from = chosen + 1;
+    }
+  }
 }
 
 async function freePortFrom(first: number): Promise<number> {
