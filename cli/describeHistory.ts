@@ -1,4 +1,4 @@
-/** How holds, histories and the audit look on a terminal. */
+/** How holds, orphans, histories and the audit look on a terminal. */
 import { shown } from "./describePreview.ts";
 import { instant, textTable } from "./print.ts";
 
@@ -87,6 +87,28 @@ export function describeAudit(entries: readonly AuditEntry[]): string {
         .map(([name, value]) => `${name} ${value}`)
         .join("\n"),
       why ?? "",
+    ]),
+  );
+}
+
+export interface Orphan {
+  readonly id: string;
+  readonly dn: string;
+  readonly stamp: string | null;
+  readonly disabled: boolean | null;
+  readonly reason: string;
+}
+
+export function describeOrphans(orphans: readonly Orphan[]): string {
+  if (orphans.length === 0) return "Every account belongs to somebody.";
+  return textTable(
+    ["Object", "Stamp", "Disabled", "Why", "Id"],
+    orphans.map(({ id, dn, stamp, disabled, reason }) => [
+      dn,
+      stamp ?? "(none)",
+      disabled === null ? "" : disabled ? "yes" : "no",
+      reason,
+      id,
     ]),
   );
 }

@@ -7,8 +7,10 @@ import {
   describeHistory,
   describeHold,
   describeHolds,
+  describeOrphans,
   type HistoryEntry,
   type Hold,
+  type Orphan,
 } from "./describeHistory.ts";
 import { describePreview, type Preview } from "./describePreview.ts";
 import { describeRulesDiff, type RulesDiff } from "./describeRulesDiff.ts";
@@ -125,6 +127,16 @@ interface PageOptions {
 }
 
 function addHistory(program: Command, { openApi, showPage, withPaging }: Terminal): void {
+  withPaging(program.command("orphans <connector>"))
+    .description("accounts that belong to nobody")
+    .action(async (connector: string, query: PageOptions) =>
+      showPage(
+        await openApi().get<Page<Orphan>>(`/connectors/${encodeURIComponent(connector)}/orphans`, {
+          ...query,
+        }),
+        describeOrphans,
+      ),
+    );
   withPaging(program.command("history <metaverseId>"))
     .description("what has happened to a person, newest first")
     .action(async (id: string, query: PageOptions) =>

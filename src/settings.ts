@@ -1,5 +1,7 @@
 import { ConfigurationError, type ConfigurationProblem } from "./engine/core/configuration.ts";
+import { durationMs } from "./engine/core/duration.ts";
 import type { StepQueue } from "./engine/ports/bus.ts";
+import { defaultRetention, type RetentionTimes } from "./engine/retention.ts";
 import { defaultTimings, type Timings } from "./engine/runs/protocol.ts";
 import type { TelemetrySettings } from "./telemetry/open.ts";
 
@@ -14,6 +16,7 @@ export interface Settings {
   readonly configFolder: string;
   readonly telemetry: TelemetrySettings;
   readonly timings: Timings;
+  readonly retention: RetentionTimes;
 }
 
 const unresolvedReference = "@Microsoft.KeyVault(";
@@ -24,6 +27,7 @@ const unresolvedReference = "@Microsoft.KeyVault(";
  *   teams: where events are posted), `RUN_LEASE_SECONDS` and
  *   `RUN_TIME_BUDGET_SECONDS` (of one function's work), and `RUN_RETRY_SECONDS` ("15,45": the waits before work is
  *   tried again that a directory, or the tables, did not answer; after the last one the step ends)
+ *   and `RUN_HISTORY_RETENTION`, `OBJECT_HISTORY_RETENTION`, `AUDIT_RETENTION` (ISO 8601 durations: how long each is kept)
  * @throws ConfigurationError naming every setting that is wrong, and what to do
  */
 export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
@@ -60,6 +64,18 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       name,
       `is ${JSON.stringify(value)}, not a number of seconds`,
       "Give a number above 0, or leave it out.",
+    );
+    return fallback;
+  };
+  const time = (name: string, fallback: number): number => {
+    const value = text(name);
+    if (value === undefined) return fallback;
+    const ms = durationMs(value);
+    if (ms !== undefined && ms > 0) return ms;
+    wrong(
+      name,
+      `is ${JSON.stringify(value)}, not a duration`,
+      "Give an ISO 8601 duration such as P30D, or leave it out.",
     );
     return fallback;
   };
@@ -171,6 +187,11 @@ export function readSettings(environment: Readonly<Record<string, string | undef
         webhookUrl === undefined
           ? undefined
           : { url: webhookUrl, format: webhookFormat === "teams" ? "teams" : "json" },
+    },
+    retention: {
+      runHistoryMs: time("RUN_HISTORY_RETENTION", defaultRetention.runHistoryMs),
+      objectHistoryMs: time("OBJECT_HISTORY_RETENTION", defaultRetention.objectHistoryMs),
+      auditMs: time("AUDIT_RETENTION", defaultRetention.auditMs),
     },
     timings: {
       ...defaultTimings,

@@ -32,6 +32,7 @@ export const roleOf: Readonly<Record<string, Role | "anyone">> = {
   evaluateExpression: "Reader",
   getSchedule: "Reader",
   getRulesDiff: "Reader",
+  listOrphans: "Reader",
   listHolds: "Reader",
   getMetaverseHistory: "Reader",
   listAudit: "Reader",

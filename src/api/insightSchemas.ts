@@ -196,6 +196,26 @@ named(
   }),
 );
 
+// ---- orphans -----------------------------------------------------------------------------------------------------
+
+listOf(
+  "OrphanList",
+  z.object({
+    id: text,
+    connector: text,
+    objectType: text,
+    anchor: text.nullable(),
+    dn: text,
+    state: text,
+    stamped: z
+      .boolean()
+      .describe("Whether it carries a stamp: an account of ours, or of what was before us."),
+    stamp: text.nullable(),
+    disabled: z.boolean().nullable().describe("Null: it cannot be told."),
+    reason: text,
+  }),
+);
+
 // ---- holds, history, audit ---------------------------------------------------------------------------------------
 
 named("HoldRequest", holdSchema);

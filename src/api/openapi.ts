@@ -241,6 +241,15 @@ const calls: readonly Call[] = [
     problems: [400, 404],
   },
   {
+    id: "listOrphans",
+    method: "get",
+    path: "/connectors/{name}/orphans",
+    summary: "Accounts that belong to nobody: with our stamp, or somebody else's.",
+    query: paged,
+    answers: { 200: "OrphanList" },
+    problems: [400, 404, 422],
+  },
+  {
     id: "listHolds",
     method: "get",
     path: "/holds",

@@ -6,9 +6,10 @@ import { shards } from "./core/identity.ts";
 import type { ConnectorSpaceObject, MetaverseObject, ObjectError, PendingExport } from "./core/model.ts";
 import { synchronizationKey } from "./core/ruleVersions.ts";
 import { attributesToJson } from "./core/values.ts";
-import type { Engine } from "./engine.ts";
+import { type Engine, ProfileNotSupported } from "./engine.ts";
 import { lineageOf } from "./lineage.ts";
 import { type MetaverseClause, meetsClause } from "./metaverseSearch.ts";
+import { type Orphan, orphanOf, stampAttributeOf } from "./orphans.ts";
 import { isoTime } from "./runs/engine.ts";
 import { withoutSeen } from "./runs/importLimits.ts";
 import { exportToJson, imageToJson, type Stored } from "./stores/connectorSpace.ts";
@@ -256,6 +257,24 @@ export class Queries {
           .map(({ object }) => object)
           .filter(matches)
           .map(objectSummary),
+        continuation: page.continuation,
+      };
+    });
+  }
+
+  /** Accounts that belong to nobody. @throws ProfileNotSupported for a connector that is only read */
+  async orphans(connector: string, limit: number, continuation?: string): Promise<Page<Orphan>> {
+    const { settings, runProfiles } = this.#engine.definition(connector);
+    if (!this.#engine.connector(connector).capabilities.export)
+      throw new ProfileNotSupported(
+        connector,
+        runProfiles.find(({ type }) => type === "export")?.name ?? "Export",
+      );
+    const stampAttribute = stampAttributeOf(settings);
+    return this.#scan(limit, continuation, async (shard, size, token) => {
+      const page = await this.#engine.connectorSpace.page(connector, shard, size, token);
+      return {
+        items: page.objects.flatMap(({ object }) => orphanOf(object, stampAttribute) ?? []),
         continuation: page.continuation,
       };
     });

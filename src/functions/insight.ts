@@ -4,8 +4,10 @@ import { holdSchema, whySchema } from "../api/requests.ts";
 import { answering, body, callerOf, json, Problem, paging, param, triggerOf } from "../api/responses.ts";
 import { engine } from "../composition.ts";
 import { Holds } from "../engine/holds.ts";
+import { Queries } from "../engine/queries.ts";
 
 const holds = new Holds(engine);
+const queries = new Queries(engine);
 
 /** A function key says nothing of who holds it; then at least the way in is known. */
 const who = (request: HttpRequest) => callerOf(request) ?? triggerOf(request);
@@ -78,5 +80,16 @@ app.http("listAudit", {
     const { limit, continuation } = paging(request);
     const { entries, ...more } = await engine.audit.page(limit, continuation);
     return json({ items: entries, ...more });
+  }),
+});
+
+app.http("listOrphans", {
+  methods: ["GET"],
+  authLevel,
+  route: "connectors/{name}/orphans",
+  handler: answering(async (request) => {
+    const { limit, continuation } = paging(request);
+    const connector = engine.definition(param(request, "name")).name;
+    return json(await queries.orphans(connector, limit, continuation));
   }),
 });

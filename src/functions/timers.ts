@@ -1,5 +1,8 @@
 import { app } from "@azure/functions";
 import { engine, settings } from "../composition.ts";
+import { Retention } from "../engine/retention.ts";
+
+const retention = new Retention(engine, settings.retention);
 
 // Once per schedule; if another run is open the cycle waits for it, at most one does.
 app.timer("cycleTimer", {
@@ -12,5 +15,7 @@ app.timer("watchdogTimer", {
   schedule: process.env.WATCHDOG_SCHEDULE === undefined ? settings.watchdogSchedule : "%WATCHDOG_SCHEDULE%",
   handler: async (_timer, context) => {
     for (const woken of await engine.watch()) context.warn(`sent again: ${woken}`);
+    const cleaned = await retention.clean();
+    if (cleaned !== null) context.log("what is kept no longer", cleaned);
   },
 });

@@ -2,7 +2,8 @@
 import { expect, test } from "vitest";
 import { ExportPlans } from "../../src/engine/exportPlan.ts";
 import { Holds } from "../../src/engine/holds.ts";
-import { EngineWorld } from "../support/engineWorld.ts";
+import { Queries } from "../../src/engine/queries.ts";
+import { EngineWorld, guestOu } from "../support/engineWorld.ts";
 
 const hour = 3_600_000;
 
@@ -173,4 +174,21 @@ test("what is older than its retention is removed, and nothing else", async () =
   expect(await historyOf(world, id)).toEqual(all.slice(0, all.length - old));
   await world.engine.objectHistory.removeBefore(new Date(world.now + hour).toISOString(), () => false);
   expect(await world.tables.rows("objecthistory")).toEqual([]);
+});
+
+test("accounts of nobody are listed, those with a stamp told apart", async () => {
+  const world = new EngineWorld();
+  world.addGuest(0);
+  world.accounts.add(`CN=left,${guestOu}`, { adminDescription: "User_left", userAccountControl: 262656n });
+  world.accounts.add(`CN=service,${guestOu}`, { userAccountControl: 514n });
+  await world.cycle("initial");
+  const queries = new Queries(world.engine);
+  const first = await queries.orphans("ADMA", 1);
+  const rest = await queries.orphans("ADMA", 10, first.continuation);
+  const all = [...first.items, ...rest.items].sort((a, b) => (a.dn < b.dn ? -1 : 1));
+  expect(all).toMatchObject([
+    { dn: `CN=left,${guestOu}`, stamped: true, stamp: "User_left", disabled: false },
+    { dn: `CN=service,${guestOu}`, stamped: false, stamp: null, disabled: true },
+  ]);
+  await expect(queries.orphans("AADMA", 1)).rejects.toThrow(/cannot do/);
 });

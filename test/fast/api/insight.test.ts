@@ -86,6 +86,11 @@ test("the history of a person in pages, and who did what", async () => {
   });
 });
 
+test("orphans are a list", async () => {
+  expect((await checked("OrphanList", "GET", "/connectors/ADMA/orphans")).body).toEqual({ items: [] });
+  expect((await checked("OrphanList", "GET", "/connectors/ADM/orphans")).status).toBe(404);
+});
+
 test("why: every value with connector, rule, expression and what it was made of", async () => {
   const { lineage } = (await checked("MetaverseObject", "GET", `/metaverse/${person}`)).body;
   expect(lineage.accountName).toEqual([

@@ -1,0 +1,135 @@
+/** What is kept for a set time only: the run history, the histories of persons, the audit, comparisons of rules. */
+import type { Engine } from "./engine.ts";
+import { type Operation, prefixRange, type RowQuery, rowsOf, type Tables } from "./ports/tables.ts";
+import { isoTime } from "./runs/engine.ts";
+import { invertedTime } from "./stores/objectHistory.ts";
+import { tableNames } from "./stores/tableNames.ts";
+
+/** Milliseconds. */
+export interface RetentionTimes {
+  /** Runs with their steps, counters, errors and checkpoints, and what comparisons of rules have found. */
+  readonly runHistoryMs: number;
+  readonly objectHistoryMs: number;
+  readonly auditMs: number;
+}
+
+const dayMs = 24 * 60 * 60 * 1000;
+/** Entra Connect keeps 7 days of runs; who did what is asked much later. */
+export const defaultRetention: RetentionTimes = {
+  runHistoryMs: 30 * dayMs,
+  objectHistoryMs: 90 * dayMs,
+  auditMs: 365 * dayMs,
+};
+
+/** How long one cleaning may take; what is left waits for the next. */
+const budgetMs = 20_000;
+/** Looking for what is over is cheap, and still not needed more often than this. */
+const pauseMaxMs = 60 * 60 * 1000;
+
+export interface Cleaned {
+  readonly runs: number;
+  readonly histories: number;
+  readonly audit: number;
+}
+
+export class Retention {
+  readonly #engine: Engine;
+  readonly #times: RetentionTimes;
+  #lastAt = Number.NEGATIVE_INFINITY;
+
+  constructor(engine: Engine, times: RetentionTimes = defaultRetention) {
+    this.#engine = engine;
+    this.#times = times;
+  }
+
+  /** Removes what is over, the oldest first; called by a timer. Null: it was looked for not long ago. */
+  async clean(): Promise<Cleaned | null> {
+    const { clock } = this.#engine.options;
+    const startedAt = clock.now();
+    const { runHistoryMs, objectHistoryMs, auditMs } = this.#times;
+    const pauseMs = Math.min(pauseMaxMs, runHistoryMs, objectHistoryMs, auditMs);
+    if (startedAt - this.#lastAt < pauseMs) return null;
+    this.#lastAt = startedAt;
+    const isOver = () => clock.now() - startedAt > budgetMs;
+    const cleaned = {
+      runs: await this.#cleanRuns(startedAt - runHistoryMs, isOver),
+      histories: await this.#engine.objectHistory.removeBefore(isoTime(startedAt - objectHistoryMs), isOver),
+      audit: await this.#remove(
+        tableNames.audit,
+        {
+          partition: "audit",
+          from: `a|${invertedTime(startedAt - auditMs)}`,
+          to: prefixRange("a|").to,
+        },
+        isOver,
+      ),
+    };
+    await this.#engine.holds.removeEnded(isoTime(startedAt - objectHistoryMs));
+    // It was cut short: the next timer goes on at once.
+    if (isOver()) this.#lastAt = Number.NEGATIVE_INFINITY;
+    return cleaned;
+  }
+
+  /** A run's rows first and the run itself last, so that what was interrupted is found again. */
+  async #cleanRuns(before: number, isOver: () => boolean): Promise<number> {
+    let removed = 0;
+    const { tables } = this.#engine.options;
+    const query = { partition: "runs", from: `run|${invertedTime(before)}`, to: prefixRange("run|").to };
+    for await (const { row, properties } of rowsOf(tables, tableNames.runs, query)) {
+      const { id, endedAt, steps } = JSON.parse(String(properties.run));
+      if (endedAt === null || Date.parse(endedAt) >= before) continue;
+      for (const table of [tableNames.checkpoints, tableNames.history, tableNames.diffs])
+        await this.#remove(table, { partition: id }, () => false);
+      for (const step of Array.from({ length: steps.length }, (_, index) => index))
+        await this.#engine.parts.seen.clear({ runId: id, step });
+      await tables.transact(tableNames.runs, "runs", [{ kind: "delete", row }]);
+      removed++;
+      if (isOver()) return removed;
+    }
+    await this.#cleanTriedRules(isoTime(before));
+    return removed;
+  }
+
+  /** Rules that were compared, and whose comparison is over. */
+  async #cleanTriedRules(before: string): Promise<void> {
+    const { tables } = this.#engine.options;
+    const rows: string[] = [];
+    for await (const { row, properties } of rowsOf(tables, tableNames.diffs, { partition: "rules" })) {
+      const { storedAt } = properties;
+      if (typeof storedAt !== "string" || storedAt >= before) continue;
+      rows.push(row);
+      await this.#remove(tableNames.diffs, { partition: "rules", ...prefixRange(`s|${row}-`) }, () => false);
+    }
+    for (const row of rows) await tables.transact(tableNames.diffs, "rules", [{ kind: "delete", row }]);
+  }
+
+  async #remove(table: string, query: RowQuery, isOver: () => boolean): Promise<number> {
+    return removeRows(this.#engine.options.tables, table, query, isOver);
+  }
+}
+
+/** @returns how many rows were removed; nothing else may remove rows of that range at the same time */
+async function removeRows(
+  tables: Tables,
+  table: string,
+  query: RowQuery,
+  isOver: () => boolean,
+): Promise<number> {
+  let removed = 0;
+  let rows: string[] = [];
+  const flush = async () => {
+    if (rows.length === 0) return;
+    const operations = rows.map((row): Operation => ({ kind: "delete", row }));
+    await tables.transact(table, query.partition, operations);
+    removed += rows.length;
+    rows = [];
+  };
+  for await (const { row } of rowsOf(tables, table, { ...query, select: ["none"] })) {
+    rows.push(row);
+    if (rows.length < 100) continue;
+    await flush();
+    if (isOver()) return removed;
+  }
+  await flush();
+  return removed;
+}
