@@ -104,3 +104,25 @@ test("losing a connector takes back what it contributed, and nothing else", asyn
   expect(await values(0)).toEqual(left);
   expect(await values(1)).toEqual(other);
 });
+
+test("an object whose DN another has taken is read directly, and transient where that does not help", async () => {
+  const world = new EngineWorld();
+  for (const number of [0, 1]) world.addGuest(number);
+  await world.cycle("initial");
+  const [first, second] = [0, 1].map((number) => world.accountsOf(guestId(number))[0]!);
+  // The delta import is told of the second alone.
+  first!.dn = `CN=Elsewhere,${guestOu}`;
+  world.accounts.rename(second!.anchor, dnOf(0));
+  const found = await world.profile("ADMA", "Delta Import (Stage Only)");
+  expect(found.steps[0]).toMatchObject({ status: "success", statistics: { stageRename: 2 } });
+  expect((await world.engine.connectorSpace.findByAnchor("ADMA", first!.anchor))!.object.dn).toBe(first!.dn);
+
+  first!.dn = dnOf(0);
+  world.accounts.rename(second!.anchor, dnOf(1));
+  await world.profile("ADMA", "Delta Import (Stage Only)");
+  await world.profile("ADMA", "Full Import (Stage Only)");
+  world.accounts.rename(second!.anchor, dnOf(0));
+  const transient = await world.profile("ADMA", "Delta Import (Stage Only)");
+  expect(transient.status).toBe("completed-transient-objects");
+  expect(transient.steps[0]!.detail).toContain("1 objects have lost their DN");
+});

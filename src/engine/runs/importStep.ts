@@ -45,6 +45,8 @@ interface Cursor {
   readonly missingUpTo: string | null;
   /** How many objects the listing did not show although they are there. */
   readonly present: number;
+  /** In a delta import: DNs that an object has come to and another still had. */
+  readonly shared: readonly string[];
 }
 
 type ObjectEntry = Extract<ImportEntry, { kind: "object" }>;
@@ -106,7 +108,15 @@ export class ImportStep implements StepHandler {
 }
 
 function start(full: boolean, detail: string | null): Cursor {
-  const nothingYet = { page: 0, resume: null, errors: 0, complete: null, missingUpTo: null, present: 0 };
+  const nothingYet = {
+    page: 0,
+    resume: null,
+    errors: 0,
+    complete: null,
+    missingUpTo: null,
+    present: 0,
+    shared: [],
+  };
   return { phase: "pages", full, detail, ...nothingYet };
 }
 
@@ -126,6 +136,8 @@ class ImportJob {
   #anchorless = 0;
   /** How many entries this slice has been given. */
   #entries = 0;
+  /** DNs that objects of the page have come to. */
+  readonly #arrivals: string[] = [];
 
   constructor(parts: EngineParts, slice: Slice, connector: Connector, configuration: Configuration) {
     this.#parts = parts;
@@ -161,7 +173,10 @@ class ImportJob {
       this.#entries += page.entries.length;
       const statistics = await this.#stagePage(page.entries, cursor);
       const errors = cursor.errors + page.entries.filter(({ kind }) => kind === "error").length;
-      cursor = { ...cursor, page: cursor.page + 1, resume: page.resumeAt, errors };
+      // In a full import whoever has lost its DN is either shown with another or found missing.
+      const arrivals = this.#arrivals.splice(0);
+      const shared = cursor.full ? [] : [...cursor.shared, ...(await this.#sharedOf(arrivals))];
+      cursor = { ...cursor, page: cursor.page + 1, resume: page.resumeAt, errors, shared };
       if (page.complete !== undefined) {
         cursor = { ...cursor, phase: "missing", complete: page.complete };
         await this.#slice.save(JSON.stringify(cursor), statistics);
@@ -253,6 +268,7 @@ class ImportJob {
           writes.push({ before, after: null, counters: { [decision.counter]: 1 } });
         if (decision.kind !== "write") continue;
         const after = decision.object;
+        if (before === null || dnKey(before.object.dn) !== dnKey(after.dn)) this.#arrivals.push(after.dn);
         const counters = { [decision.counter]: 1, ...seenCounter(before?.object ?? null, after) };
         writes.push({ before, after, due: this.#due(after), counters });
         if (decision.error !== null)
@@ -396,6 +412,32 @@ class ImportJob {
     );
   }
 
+  /** Those of the DNs that several objects have; two of one DN cannot both be there. */
+  async #sharedOf(dns: readonly string[]): Promise<string[]> {
+    const holders = await pMap(dns, (dn) => this.#holdersOf(dn), { concurrency: 16 });
+    return dns.filter((_, index) => holders[index]!.length > 1);
+  }
+
+  async #holdersOf(dn: string): Promise<string[]> {
+    if (!dn.includes("=")) return [];
+    const found = await this.#parts.connectorSpace.findByDn(this.#name, dn);
+    return found.flatMap(({ object }) =>
+      object.pendingImport?.change === "delete" ? [] : (object.anchor ?? []),
+    );
+  }
+
+  /**
+   * Objects whose DN another has taken, and of which the delta import told nothing: each is read directly.
+   * @returns how many are transient even so (SEMANTICS S6, S8)
+   */
+  async #transients(dns: readonly string[]): Promise<number> {
+    for (const dn of await this.#sharedOf(dns)) {
+      const anchors = await this.#holdersOf(dn);
+      await this.#stageAbsent(anchors.map((anchor) => ({ kind: "absent", anchor, absence: "deleted" })));
+    }
+    return (await this.#sharedOf(dns)).length;
+  }
+
   /** After the last page: what is missing, the guards, the watermark. */
   async #missing(cursor: Cursor): Promise<SliceOutcome> {
     const complete = cursor.complete!;
@@ -431,6 +473,7 @@ class ImportJob {
       }
       if (cursor.full) statistics = await this.#correction(seen.size);
     }
+    const transient = await this.#transients(cursor.shared);
     // A whole delta import without an entry: no replay of it can have counted anything.
     const idle =
       !cursor.full && this.#slice.cursor === null && this.#entries === 0 && !complete.deletionsUnseen;
@@ -452,6 +495,9 @@ class ImportJob {
     }));
     const details = [
       cursor.detail,
+      transient > 0
+        ? `${transient} objects have lost their DN to others, and where they are now could not be found.`
+        : null,
       present > 0
         ? `The listing did not show ${present} objects that are there; they were read one by one.`
         : null,
@@ -462,7 +508,8 @@ class ImportJob {
       held,
     ].filter((detail) => detail !== null);
     const hasWarnings = present > 0 || cursor.errors > 0 || held !== null;
-    const status = hasWarnings ? "completed-warnings" : "success";
+    const status =
+      transient > 0 ? "completed-transient-objects" : hasWarnings ? "completed-warnings" : "success";
     return {
       kind: "done",
       status,
