@@ -169,7 +169,7 @@ function faultsOf(name: string, struckBy: readonly Fault[], open: () => Promise<
     }
     const named = (id: string) => administrator.count(opened.directory.baseDn, "sAMAccountName", id);
 
-    describe.each(struckBy)("$name", (fault) => {
+    describe.each(struckBy.map((fault) => [fault.name, fault] as const))("%s", (_, fault) => {
       test("an account that is created is there once, with all its values", async () => {
         const account = newAccount();
         strike(fault, operation.add);
