@@ -6,6 +6,7 @@ import { availableParallelism, cpus } from "node:os";
 
 const benches: Readonly<Record<string, () => Promise<{ run(): Promise<void> }>>> = {
   rules: () => import("./rules.ts"),
+  connectors: () => import("./connectors.ts"),
 };
 
 const [name = "", ...more] = process.argv.slice(2);
