@@ -215,9 +215,9 @@ describe("an approval", () => {
     await world.cycle("delta");
     const { hash, createdAt, expiresAt } = await planOf(world);
     expect(Date.parse(expiresAt!) - Date.parse(createdAt)).toBe(24 * hourMs);
-    const { configuration } = world.engine;
+    const active = await world.engine.rules.active();
     const spy = vi.spyOn(world.engine.rules, "active");
-    spy.mockResolvedValue({ ...configuration, rulesVersion: "another" });
+    spy.mockResolvedValue({ ...active, rulesVersion: "another" });
     await expect(world.approve(hash)).rejects.toThrow("lapsed");
     spy.mockRestore();
     world.now = Date.parse(expiresAt!);

@@ -187,7 +187,8 @@ export class ExportStep implements StepHandler {
     const { connector: name } = slice.step;
     const { plans, clock } = this.#parts;
     const offer = await plans.offer(name, hash);
-    if (offer === undefined || clock.now() >= Date.parse(at) + approvalLifeMs)
+    const isLapsed = clock.now() >= Date.parse(at) + approvalLifeMs;
+    if (offer === undefined || isLapsed || offer.rulesVersion !== slice.run.rulesVersion)
       throw new StepStopped(
         "stopped-approval-required",
         `The approval of ${at} has lapsed before it could be carried out. Nothing was exported to ${name}.`,
