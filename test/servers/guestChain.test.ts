@@ -162,4 +162,41 @@ describe.skipIf(skip)(`guests become accounts in Samba${skip ? ` (skipped: ${ski
     expect(only(run, "ADMA", "export")).toEqual([{ exportUpdate: 1 }]);
     expect((await account(guest!.id)).displayName).toEqual([guest!.displayName]);
   });
+
+  test("more than a tenth disabled at once is held; approved by its hash, exactly that is done", async () => {
+    interface Plan {
+      readonly hash: string;
+      readonly state: string;
+      readonly counts: Readonly<Record<string, number>>;
+      readonly items: readonly { readonly dn: string; readonly change: string }[];
+    }
+    const plan = () => chain.api<Plan>("/connectors/ADMA/export-plan");
+    const all = await guests();
+    for (const { id } of all) await chain.graph("PATCH", `/users/${id}`, { accountEnabled: true });
+    for (const { id } of all) await chain.graph("POST", `/users/${id}/accept`);
+    await chain.cycle("delta");
+    const chosen = all.slice(-6);
+    for (const { id } of chosen) await chain.graph("POST", `/users/${id}/block`);
+    const run = await chain.cycle("delta");
+    expect(run).toMatchObject({ status: "stopped-disable-threshold-exceeded", endedAt: expect.any(String) });
+    const enabled = async () =>
+      (await Promise.all(chosen.map(({ id }) => account(id)))).filter(
+        ({ userAccountControl }) => userAccountControl![0] === "262656",
+      ).length;
+    expect(await enabled()).toBe(6);
+    const held = await plan();
+    expect(held).toMatchObject({ state: "held", counts: { disable: 6 } });
+    expect(held.items.map(({ dn }) => dn).sort()).toEqual(chosen.map(({ id }) => dnOf(id)).sort());
+    const approved = await chain.api<{ id: string }>("/connectors/ADMA/export-plan/approve", {
+      method: "POST",
+      body: JSON.stringify({ hash: held.hash, why: "Their contract has ended." }),
+    });
+    expect(await chain.ended(approved.id)).toMatchObject({
+      status: "success",
+      approval: { hash: held.hash, why: "Their contract has ended." },
+    });
+    expect(await enabled()).toBe(0);
+    expect((await chain.cycle("delta")).status).toBe("success");
+    expect(await plan()).toMatchObject({ state: "done", items: [] });
+  });
 });

@@ -38,15 +38,24 @@ export async function holdBeyondLimits(
   const { limits } = configuration.connectors.get(connector)!;
   const exceeded = exceededImportLimit(connector, limits, seen, connected);
   if (exceeded === null) return null;
-  const targets = targetsOf(configuration);
+  const targets = await targetsOf(parts, configuration);
   const hold = { ...exceeded, since: isoTime(parts.clock.now()), runId: run.id };
   for (const target of targets)
     await parts.state.update(target, (state) => (state.hold === null ? { ...state, hold } : state));
   return `${exceeded.detail} The exports of ${targets.join(", ")} are held until somebody approves their plan.`;
 }
 
-function targetsOf({ rules, connectors, metaverseExtension }: Configuration): readonly string[] {
-  if (metaverseExtension?.entryPoints.provision !== undefined) return [...connectors.keys()].sort();
-  const targets = rules.rules.flatMap((rule) => (rule.direction === "outbound" ? rule.connector : []));
-  return [...new Set(targets)].sort();
+/** The connectors that something can be exported to. */
+async function targetsOf(
+  parts: EngineParts,
+  { rules, connectors, metaverseExtension }: Configuration,
+): Promise<readonly string[]> {
+  const targets =
+    metaverseExtension?.entryPoints.provision !== undefined
+      ? [...connectors.keys()]
+      : rules.rules.flatMap((rule) => (rule.direction === "outbound" ? rule.connector : []));
+  const exporting: string[] = [];
+  for (const name of [...new Set(targets)].sort())
+    if ((await parts.connector(name)).capabilities.export) exporting.push(name);
+  return exporting;
 }
