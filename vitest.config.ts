@@ -20,7 +20,15 @@ export default defineConfig({
       },
       // These files put a world of their own in the place of the app's composition: each needs modules of its own.
       { test: { ...fast, name: "fast-api", include: ["test/fast/api/**/*.test.ts"] } },
-      { test: { name: "simulation", include: ["test/simulation/**/*.test.ts"], testTimeout: 120_000 } },
+      {
+        test: {
+          name: "simulation",
+          include: ["test/simulation/**/*.test.ts"],
+          maxWorkers: 2,
+          testTimeout: 120_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
       {
         test: {
           name: "servers",
@@ -28,6 +36,7 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 180_000,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
+import { StoreError } from "../../src/engine/ports/tables.ts";
 import { RunInTheWay, type StepType } from "../../src/engine/stores/runs.ts";
 import { Crash, RunWorld } from "../support/runWorld.ts";
 
@@ -81,6 +82,23 @@ describe("one message", () => {
     const [first] = world.bus.waiting;
     await world.deliver();
     world.bus.waiting.length = 0; // the successor was never sent
+    expect(await world.receive(first!.message)).toBe("done before; successor sent again");
+    await world.quiet();
+    expect(worked).toEqual(["1", "2"]);
+    expect((await world.runs.get(id))!.run.status).toBe("success");
+  });
+
+  test("whose work is committed when the tables fail is not worked on again", async () => {
+    const world = new RunWorld(false);
+    const worked = counting(world);
+    const { id } = await world.protocol.start(importAndExport);
+    const [first] = world.bus.waiting;
+    const { list } = world.checkpoints;
+    world.checkpoints.list = async () => {
+      world.checkpoints.list = list;
+      throw new StoreError("unreachable", "The tables did not answer.");
+    };
+    await expect(world.deliver()).rejects.toThrow("did not answer");
     expect(await world.receive(first!.message)).toBe("done before; successor sent again");
     await world.quiet();
     expect(worked).toEqual(["1", "2"]);

@@ -138,7 +138,7 @@ export class CountedTables implements Tables {
 }
 
 /** What one process may do before it dies: so many effects (transactions, sends, writes to a directory). */
-class Life {
+export class Life {
   left: number;
   dead = false;
 

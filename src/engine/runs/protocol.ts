@@ -339,8 +339,10 @@ export class RunProtocol {
     }, timings.leaseMs / 6);
     heartbeat.unref();
     let statistics = row.checkpoint.statistics;
+    const seq = row.checkpoint.seq + 1;
+    let outcome: SliceOutcome;
     try {
-      const outcome = await handler.work({
+      outcome = await handler.work({
         run,
         step,
         shard: row.key.shard,
@@ -362,29 +364,32 @@ export class RunProtocol {
         signal: pointless.signal,
       });
       statistics = addCounters(statistics, outcome.statistics ?? {});
-      const seq = row.checkpoint.seq + 1;
       const moved = { seq, attempt: 0, notBefore: 0, statistics, failures: 0, lastError: null };
       if (outcome.kind === "continue") {
         await lease.release({ ...moved, cursor: outcome.cursor });
-        await this.#send(run, row.key.step, row.key.shard, seq, 0);
-        return "continues";
+      } else {
+        await lease.release({
+          ...moved,
+          state: "done",
+          cursor: outcome.idle ? "idle" : null,
+          status: outcome.status,
+          detail: outcome.detail ?? null,
+          nextShards: outcome.nextShards ?? null,
+          lastShard: outcome.lastShard ?? null,
+        });
       }
-      await lease.release({
-        ...moved,
-        state: "done",
-        cursor: outcome.idle ? "idle" : null,
-        status: outcome.status,
-        detail: outcome.detail ?? null,
-        nextShards: outcome.nextShards ?? null,
-        lastShard: outcome.lastShard ?? null,
-      });
-      await this.#advance(run.id, row.key.step, row.key.shard, false);
-      return `done: ${outcome.status}`;
     } catch (error) {
       return await this.#failed(error, run, lease);
     } finally {
       clearInterval(heartbeat);
     }
+    // The work is committed: what fails from here on is no failure of it. The message comes again and finds it done.
+    if (outcome.kind === "continue") {
+      await this.#send(run, row.key.step, row.key.shard, seq, 0);
+      return "continues";
+    }
+    await this.#advance(run.id, row.key.step, row.key.shard, false);
+    return `done: ${outcome.status}`;
   }
 
   /** The reaction to each kind of failure; a bug is thrown on, so that the message ends in the dead letters. */
