@@ -61,6 +61,12 @@ describe("provisioning", () => {
       },
     });
   });
+  test("without a DN nothing is made, and that is the error of the object", () => {
+    const placeless = configurationOf([outbound({ flows: [direct("mail")] })]);
+    expect(() => decide(person({ uid: "1", mail: "a@b" }), null, placeless)).toThrow(
+      expect.objectContaining({ code: "missing-dn", rule: "ad-out", attribute: "dn" }),
+    );
+  });
   test("out of scope nothing is made", () => {
     const scoped = configurationOf([
       outbound({ scope: [[{ attribute: "level", operator: "EQUAL", value: "1" }]] }),
