@@ -62,7 +62,9 @@ describe("provisioning", () => {
     });
   });
   test("without a DN nothing is made, and that is the error of the object", () => {
-    const placeless = configurationOf([outbound({ flows: [direct("mail")] })]);
+    const placeless = configurationOf([
+      outbound({ flows: [expression('IIF(IsPresent([mail]), NULL, "CN=x")', "dn"), direct("mail")] }),
+    ]);
     expect(() => decide(person({ uid: "1", mail: "a@b" }), null, placeless)).toThrow(
       expect.objectContaining({ code: "missing-dn", rule: "ad-out", attribute: "dn" }),
     );
