@@ -168,13 +168,13 @@ describe("the local platform", () => {
   });
 
   test("two platforms that are started at once have two ports", async () => {
-    const other = `${state}-other`;
-    const both = [new Supervisor(), new Supervisor(["--state", other])];
+    const folders = [`${state}-one`, `${state}-other`];
+    const both = folders.map((folder) => new Supervisor(["--state", folder, "--guests", "3"]));
     const addresses = await Promise.all(both.map((one) => one.says(/^API http:[^ ]+$/)));
     expect(new Set(addresses).size).toBe(2);
     for (const { process: one } of both) one.kill("SIGTERM");
     expect(await Promise.all(both.map(({ ended }) => ended))).toEqual([0, 0]);
-    rmSync(other, { recursive: true, force: true });
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   });
 
   test("a setting that the app refuses ends the start with exit code 2 and its message alone", async () => {
