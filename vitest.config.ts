@@ -1,5 +1,9 @@
 import { defineConfig } from "vitest/config";
 
+// What a test reads must not depend on who runs it: without this a CI that asks for colours gets them in every text.
+delete process.env.FORCE_COLOR;
+process.env.NO_COLOR = "1";
+
 /** Two workers run the files of `fast` one after another in shared modules: loading them anew took longer than the tests. */
 const fast = { pool: "threads", maxWorkers: 2, testTimeout: 30_000 } as const;
 

@@ -259,14 +259,14 @@ describe("what is known without the network ends the start with code 2", () => {
       "cycles/delta.yaml",
       "{ connector: ADMA, profile: Export }",
       "{ connector: ADM, profile: Export }",
-      /^config\/cycles\/delta\.yaml:9:18 There is no connector "ADM"\. Did you mean "ADMA"\?$/,
+      /^config\/cycles\/delta\.yaml:\d+:18 There is no connector "ADM"\. Did you mean "ADMA"\?$/,
     ],
     [
       "an unknown run profile in a cycle",
       "cycles/delta.yaml",
       "{ connector: ADMA, profile: Export }",
       "{ connector: ADMA, profile: Exprot }",
-      /^config\/cycles\/delta\.yaml:9:33 ADMA has no run profile "Exprot"\. Did you mean "Export"\?$/,
+      /^config\/cycles\/delta\.yaml:\d+:33 ADMA has no run profile "Exprot"\. Did you mean "Export"\?$/,
     ],
     [
       "a setting that nobody has set",

@@ -22,11 +22,10 @@ test("the same seed gives the same history to the byte, another one another", as
 });
 
 describe("a bug is found, and its history shrunk:", () => {
-  const bugs: readonly (readonly [string, number, Sabotage])[] = [
-    ["writes that do not ask whether the row has changed", 103, { blindWrites: true }],
+  const bugs: readonly (readonly [string, Sabotage])[] = [
+    ["writes that do not ask whether the row has changed", { blindWrites: true }],
     [
       "an import that forgets what it has seen",
-      1,
       {
         engine: ({ parts }) => {
           parts.seen.add = async () => undefined;
@@ -35,7 +34,6 @@ describe("a bug is found, and its history shrunk:", () => {
     ],
     [
       "a map of shards with work that is not kept",
-      1,
       {
         engine: ({ parts }) => {
           parts.state.markDirty = async () => undefined;
@@ -44,16 +42,24 @@ describe("a bug is found, and its history shrunk:", () => {
     ],
   ];
 
+  /** Which history shows a bug changes with every change of the engine, so it is searched, as one would at night. */
+  const finding = async (sabotage: Sabotage) => {
+    for (let seed = 1; seed <= 400; seed++) {
+      const history = historyOf(seed);
+      if ((await simulate(history, sabotage)).violations.length > 0) return history;
+    }
+    throw new Error("400 histories have not found the bug.");
+  };
+
   test.each(bugs)(
     "%s",
-    async (_, seed, sabotage) => {
-      const history = historyOf(seed);
+    async (_, sabotage) => {
+      const history = await finding(sabotage);
       expect((await simulate(history)).violations).toEqual([]);
-      expect((await simulate(history, sabotage)).violations).not.toEqual([]);
       const smallest = await shrink(history, sabotage, 40);
       expect((await simulate(smallest, sabotage)).violations).not.toEqual([]);
-      expect(smallest.events.length).toBeLessThan(history.events.length);
+      expect(JSON.stringify(smallest).length).toBeLessThan(JSON.stringify(history).length);
     },
-    120_000,
+    240_000,
   );
 });
