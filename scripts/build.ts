@@ -4,7 +4,7 @@
  *   dist/src/   the compiled modules. `main` in package.json points at its functions, so the repository itself is a
  *               function app: the local host and `func start` run it from here.
  *   dist/app/   the deployable app (in DIR, which must be new or empty): host.json, package.json with the production
- *               dependencies and the same `main`, the lock file, config/ with its extensions compiled (so that they run
+ *               dependencies and the same `main`, the lock file, a bill of materials of it (CycloneDX), config/ with its extensions compiled (so that they run
  *               on every version of Node.js that Azure offers), and those very modules, byte for byte. Deployed with a
  *               remote build, or complete with node_modules after `--package`, which copies the installed packages.
  */
@@ -22,6 +22,7 @@ import {
 import { createRequire } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { billOfMaterials, type LockFile } from "./sbom.ts";
 
 const root = join(import.meta.dirname, "..");
 
@@ -31,17 +32,6 @@ interface Manifest {
   readonly main: string;
   readonly dependencies: Readonly<Record<string, string>>;
   readonly [other: string]: unknown;
-}
-
-/** package-lock.json: `packages` has every installed folder, "" is the project itself. */
-interface LockFile {
-  readonly packages: Readonly<Record<string, LockedPackage>>;
-}
-
-interface LockedPackage {
-  /** Only development needs it. */
-  readonly dev?: boolean;
-  readonly devDependencies?: Readonly<Record<string, string>>;
 }
 
 const { values: options } = parseArgs({
@@ -109,7 +99,10 @@ function assemble(): Manifest {
     ...manifest
   } = readJson(join(root, "package.json")) as Manifest;
   writeJson(join(appFolder, "package.json"), manifest);
-  writeJson(join(appFolder, "package-lock.json"), productionLock());
+  const lock = productionLock();
+  writeJson(join(appFolder, "package-lock.json"), lock);
+  const { name, version } = manifest as Manifest;
+  writeJson(join(appFolder, "sbom.cdx.json"), billOfMaterials({ name, version }, lock));
   return manifest as Manifest;
 }
 

@@ -62,7 +62,10 @@ describe("the deployable app", () => {
 
   test("has what production needs, and nothing else", () => {
     expect(globSync("*", { cwd: app }).sort()).toEqual(
-      ["LICENSE", "config", "dist", "host.json", "node_modules", "package-lock.json", "package.json"].sort(),
+      [
+        ...["LICENSE", "config", "dist", "host.json", "node_modules"],
+        ...["package-lock.json", "package.json", "sbom.cdx.json"],
+      ].sort(),
     );
     const { packages } = json<Lock>(join(root, "package-lock.json"));
     const installed = globSync(["node_modules/**/node_modules/*", "node_modules/*", "node_modules/**/@*/*"], {
@@ -78,6 +81,42 @@ describe("the deployable app", () => {
     expect(manifest).toMatchObject({ main: "dist/src/functions/*.js", type: "module" });
     for (const name of ["devDependencies", "allowScripts", "scripts"])
       expect(Object.keys(manifest)).not.toContain(name);
+  });
+
+  test("has a bill of materials that names every package of it, and nothing else", () => {
+    interface Bill {
+      readonly bomFormat: string;
+      readonly metadata: { readonly component: { readonly name: string; readonly "bom-ref": string } };
+      readonly components: readonly Record<"bom-ref" | "name" | "version" | "purl", string>[];
+      readonly dependencies: readonly { readonly ref: string; readonly dependsOn: readonly string[] }[];
+    }
+    const bill = json<Bill>(join(app, "sbom.cdx.json"));
+    expect(bill).toMatchObject({ bomFormat: "CycloneDX", metadata: { component: { name: "vestibule" } } });
+    const installed = globSync(
+      [
+        "node_modules/*/package.json",
+        "node_modules/@*/*/package.json",
+        "node_modules/**/node_modules/**/package.json",
+      ],
+      { cwd: app },
+    ).flatMap((file) => {
+      const { name, version } = json<{ name?: string; version?: string }>(join(app, file));
+      const isPackage = file.endsWith(`node_modules/${name}/package.json`);
+      return isPackage && version !== undefined ? [`${name}@${version}`] : [];
+    });
+    const named = bill.components.map(({ name, version }) => `${name}@${version}`);
+    expect(new Set(named).size).toBe(named.length);
+    expect(named.length).toBeGreaterThan(50);
+    expect(named.filter((one) => !installed.includes(one))).toEqual([]);
+    expect(installed.filter((one) => !named.includes(one))).toEqual([]);
+    // Whoever asks "what brings this in?" can follow the graph from the app to every component.
+    const graph = new Map(bill.dependencies.map(({ ref, dependsOn }) => [ref, dependsOn]));
+    const reached = new Set([bill.metadata.component["bom-ref"]]);
+    for (const ref of reached) for (const next of graph.get(ref) ?? []) reached.add(next);
+    expect(bill.components.map(({ purl }) => purl).filter((purl) => !reached.has(purl))).toEqual([]);
+    expect(bill.components.find(({ name }) => name === "@azure/functions")?.purl).toMatch(
+      /^pkg:npm\/%40azure\/functions@\d/,
+    );
   });
 
   test("loads from there alone, wherever the worker stands: no module of the sandbox, none from outside", async () => {
