@@ -168,7 +168,8 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   }
   const leaseMs = seconds("RUN_LEASE_SECONDS", defaultTimings.leaseMs);
   const settings: Settings = {
-    storage: storage === undefined ? { serviceUri: serviceUri ?? "" } : { connectionString: storage },
+    storage:
+      storage === undefined ? { serviceUri: serviceUri ?? "" } : { connectionString: withProtocol(storage) },
     serviceBus: serviceBus === undefined ? { namespace: namespace ?? "" } : { connectionString: serviceBus },
     queues: {
       "import-steps": text("IMPORT_QUEUE") ?? "import-steps",
@@ -214,6 +215,13 @@ function connectionParts(text: string): ReadonlyMap<string, string> {
     return at < 1 || value === "" ? [] : [[part.slice(0, at).trim().toLowerCase(), value]];
   });
   return new Map(pairs);
+}
+
+/** `@azure/data-tables` takes a connection string without its protocol for a shared access signature. */
+function withProtocol(connection: string): string {
+  const parts = connectionParts(connection);
+  const isKeyed = parts.has("accountkey") && !parts.has("defaultendpointsprotocol");
+  return isKeyed ? `DefaultEndpointsProtocol=https;${connection}` : connection;
 }
 
 function isStorageConnection(parts: ReadonlyMap<string, string>): boolean {

@@ -19,6 +19,7 @@ import {
   readConfiguration,
 } from "../../src/engine/core/readConfiguration.ts";
 import type { SchemaAttribute } from "../../src/engine/ports/connector.ts";
+import { readSettings } from "../../src/settings.ts";
 import { anyKinds, recipe, recipeSettings } from "./support/guestWorld.ts";
 
 const recipeFiles: readonly ConfigurationFile[] = ["connectors", "rules", "cycles", ""].flatMap((folder) =>
@@ -238,6 +239,20 @@ describe("app settings", () => {
       /^config\/connectors\/ADMA\.yaml:8:17 The Key Vault reference in the setting AD_BIND_PASSWORD/,
     );
     expect(first).not.toContain("https://v/");
+  });
+  test("a storage account's connection string may leave out its protocol, as other clients allow", () => {
+    const keyed = "AccountName=a;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net";
+    const storage = (connection: string) =>
+      readSettings({
+        Storage: connection,
+        ServiceBus: "Endpoint=sb://b;SharedAccessKeyName=k;SharedAccessKey=s",
+      }).storage;
+    expect(storage(keyed)).toEqual({ connectionString: `DefaultEndpointsProtocol=https;${keyed}` });
+    for (const whole of [
+      `DefaultEndpointsProtocol=http;${keyed}`,
+      "TableEndpoint=https://a.table.core.windows.net;SharedAccessSignature=sv=1",
+    ])
+      expect(storage(whole)).toEqual({ connectionString: whole });
   });
   test("an optional one has its default, or is left out", () => {
     expect(recipe.connectors.get("AADMA")!.settings).toEqual({

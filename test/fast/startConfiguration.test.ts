@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { startConfiguration } from "../../src/engine/configuration/startConfiguration.ts";
 import { rulesConnectorKind } from "../../src/engine/core/ruleDocuments.ts";
+import { StoreError } from "../../src/engine/ports/tables.ts";
 import { RuleVersions } from "../../src/engine/ruleVersions.ts";
 import { MemoryTables } from "../../src/engine/stores/memory/memoryTables.ts";
 import { RulesStore } from "../../src/engine/stores/rules.ts";
@@ -38,6 +39,14 @@ test("with one it works on, and says so", async () => {
   const said: string[] = [];
   expect((await start(tables, wholeRecipe, said)).rulesVersion).toBe(wholeRecipe.rulesVersion);
   expect(said.join()).toContain("version 1 stays active");
+});
+
+test("when the tables cannot tell, the mistakes are what is said", async () => {
+  const tables = new MemoryTables();
+  tables.get = () => Promise.reject(new StoreError("unreachable", "The storage account does not answer."));
+  const said: string[] = [];
+  await expect(start(tables, wholeRecipe, said)).rejects.toThrow("displaName");
+  expect(said.join()).toContain("does not answer");
 });
 
 test("without a rules connector there is no version to go back to, and the tables are not asked", async () => {
