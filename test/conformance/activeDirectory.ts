@@ -419,6 +419,49 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
       expect(membersOf(deleted)?.sort()).toEqual([`CN=member renamed,${users}`, names[2]].sort());
     });
 
+    test("where the account may replicate, delta imports ask for changes of the selected attributes by DirSync", async () => {
+      const { guestOu } = open.directory;
+      const users = `OU=Replicated,${guestOu}`;
+      await administrator.addOu(users);
+      const [one, two] = [`CN=replicated one,${users}`, `CN=replicated two,${users}`];
+      const first = await administrator.addUser(one, { sAMAccountName: "replicated1" });
+      await administrator.addUser(two, { sAMAccountName: "replicated2" });
+      const dn = `CN=Replicated,${guestOu}`;
+      await administrator.addGroup(dn, [one]);
+      const groups = connectGroups();
+      const { watermark } = (await importAll({ kind: "full" }, groups)).complete;
+      expect(JSON.parse(watermark)).toMatchObject({ cookie: expect.stringMatching(/./) });
+      expect(JSON.parse((await importAll({ kind: "full" })).complete.watermark).cookie).toBeUndefined();
+
+      await administrator.replace(one, "comment", "no attribute of the connector");
+      expect((await importAll({ kind: "delta", watermark }, groups)).entries).toEqual([]);
+
+      const members = async () => {
+        const { entries } = await importAll({ kind: "delta", watermark }, groups);
+        const group = entries.find((entry) => entry.kind === "object" && entry.image.dn === dn);
+        const value = group?.kind === "object" ? group.image.attributes.member : undefined;
+        return valuesOf(value).map((member) => (member as Reference).dn);
+      };
+      await administrator.replace(dn, "member", one, two);
+      expect((await members()).sort()).toEqual([one, two]);
+      await administrator.replace(dn, "member", two);
+      expect(await members()).toEqual([two]);
+      await administrator.delete(one);
+      const { entries } = await importAll({ kind: "delta", watermark }, groups);
+      expect(entries).toContainEqual({ kind: "absent", anchor: first, absence: "deleted" });
+    });
+
+    test("a DirSync cookie that is refused, and a right that was withdrawn, ask for a full import", async () => {
+      const groups = connectGroups();
+      const { watermark } = (await importAll({ kind: "full" }, groups)).complete;
+      const expired = { kind: "watermark-expired", message: expect.stringMatching(/full import is needed/) };
+      const spoilt = JSON.stringify({ ...JSON.parse(watermark), cookie: "bm90IGEgY29va2ll" });
+      await expect(importAll({ kind: "delta", watermark: spoilt }, groups)).rejects.toMatchObject(expired);
+      await expect(importAll({ kind: "delta", watermark })).rejects.toMatchObject(expired);
+      const numbers = connect({ dirSync: "never" });
+      expect((await importAll({ kind: "delta", watermark }, numbers)).entries).toEqual([]);
+    });
+
     test("members are added and removed one by one: what others did meanwhile stays", async () => {
       const { guestOu } = open.directory;
       const users = `OU=Crowd,${guestOu}`;

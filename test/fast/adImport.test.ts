@@ -39,7 +39,8 @@ const anchor = (usn: bigint) => guidText(guid(usn));
 /** A directory that answers what the filter asks for, in an order of its own. */
 function directory(stored: readonly Stored[], mix: (list: Stored[]) => Stored[] = (list) => list) {
   const queries: { readonly low: bigint; readonly high: bigint }[] = [];
-  const client: Pick<AdClient, "search"> = {
+  const client: Pick<AdClient, "search" | "dirSync"> = {
+    dirSync: () => Promise.reject(new Error("not asked for")),
     async *search(base, { filter, pageSize = 1000 }): AsyncGenerator<SearchPage> {
       const text = String(filter);
       const bound = (operator: string) => BigInt(new RegExp(`${operator}(\\d+)`).exec(text)![1]!);

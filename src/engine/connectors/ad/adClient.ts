@@ -2,7 +2,8 @@ import {
   AddRequest,
   AndFilter,
   Attribute,
-  type BerWriter,
+  Ber,
+  BerWriter,
   BindRequest,
   Change,
   Control,
@@ -27,7 +28,7 @@ import {
   type LdapRequest,
 } from "./ldapConnection.ts";
 import { bindFailure, directoryFailure, LdapError, resultCode } from "./ldapErrors.ts";
-import { type LdapEntry, pagedResultsCookie } from "./ldapMessages.ts";
+import { dirSyncState, type LdapEntry, pagedResultsCookie } from "./ldapMessages.ts";
 
 /**
  * The one place that speaks LDAP. ldapts gives the requests, filters and controls; connection, paging and
@@ -115,6 +116,27 @@ export class AdClient {
       if (error instanceof LdapError && error.code === resultCode.noSuchObject) return undefined;
       throw error;
     }
+  }
+
+  /**
+   * What has changed in a naming context since `cookie` (empty: since ever): of each object the changed ones of
+   * `attributes`, deleted objects among them. @throws LdapError, 50 without the right to replicate; ConnectorError
+   */
+  async dirSync(namingContext: string, options: DirSyncOptions): Promise<DirSyncAnswer> {
+    const { result, entries } = await this.#ask(
+      new SearchRequest({
+        messageId: 0,
+        baseDN: namingContext,
+        scope: "sub",
+        filter: options.filter,
+        attributes: [...options.attributes],
+        timeLimit: 0,
+        controls: [new DirSyncControl(options.cookie), domainScope],
+      }),
+    );
+    const value = result.controls.get(dirSyncType);
+    if (value === undefined) throw new ConnectorError("unreachable", "The answer to DirSync has no cookie.");
+    return { entries, ...dirSyncState(value) };
   }
 
   /** @param attributes values as the directory keeps them. @throws LdapError, ConnectorError */
@@ -243,6 +265,20 @@ export interface SearchPage {
   readonly last: boolean;
 }
 
+export interface DirSyncOptions {
+  readonly filter: Filter;
+  readonly attributes: readonly string[];
+  readonly cookie: Buffer;
+}
+
+export interface DirSyncAnswer {
+  /** With `objectGUID` always. A cleared attribute has no value. */
+  readonly entries: readonly LdapEntry[];
+  readonly cookie: Buffer;
+  /** To be asked again with the new cookie. */
+  readonly more: boolean;
+}
+
 export interface RawAttribute {
   readonly name: string;
   readonly values: readonly Buffer[];
@@ -283,3 +319,27 @@ class PlainControl extends Control {
 export const showDeleted: Control = new PlainControl("1.2.840.113556.1.4.417", { critical: true });
 /** No referrals to other naming contexts. [MS-ADTS] 3.1.1.3.4.1.2 */
 export const domainScope: Control = new PlainControl("1.2.840.113556.1.4.1339", { critical: false });
+
+const dirSyncType = "1.2.840.113556.1.4.841";
+/** After so much a domain controller ends an answer; it may give more or less. */
+const dirSyncBytes = 1024 * 1024;
+
+/** [MS-ADTS] 3.1.1.3.4.1.3 */
+class DirSyncControl extends Control {
+  readonly #cookie: Buffer;
+
+  constructor(cookie: Buffer) {
+    super(dirSyncType, { critical: true });
+    this.#cookie = cookie;
+  }
+
+  protected override writeControl(writer: BerWriter): void {
+    const value = new BerWriter();
+    value.startSequence();
+    value.writeInt(0); // flags: the account's right to replicate decides what is seen
+    value.writeInt(dirSyncBytes);
+    value.writeBuffer(this.#cookie, Ber.OctetString);
+    value.endSequence();
+    writer.writeBuffer(value.buffer, Ber.OctetString);
+  }
+}

@@ -25,7 +25,14 @@ import {
 import { anchorOf, isInScope, objectTypeOf, readAttributes, toImage, typesFilter } from "./entries.ts";
 import { examineDomain } from "./examine.ts";
 import { exportChange } from "./export.ts";
-import { importFrom, parsePosition, parseWatermark, requireSameDatabase, startPosition } from "./import.ts";
+import {
+  deltaPosition,
+  importFrom,
+  parsePosition,
+  parseWatermark,
+  requireSameDatabase,
+  startPosition,
+} from "./import.ts";
 import { type AdSchema, readSchema } from "./schema.ts";
 import { type AdSettings, connectionTarget } from "./settings.ts";
 import { byGuid } from "./values.ts";
@@ -104,7 +111,8 @@ export class AdConnector implements Connector {
       requireSameDatabase(position.watermark, dc);
       yield* importFrom(scope, position);
     } else if (start.kind === "full") {
-      yield* importFrom(scope, startPosition("full", 0n, dc, false));
+      const phase = this.#settings.dirSync === "auto" ? "cookie" : "marked";
+      yield* importFrom(scope, startPosition("full", 0n, dc, false, phase));
     } else {
       const watermark = parseWatermark(start.watermark);
       requireSameDatabase(watermark, dc);
@@ -116,7 +124,9 @@ export class AdConnector implements Connector {
           "The account of AD_BIND_DN may not read the Deleted Objects container, so deletions are found by comparing the whole population. Grant it List Contents and Read Property there to spare that.",
         );
       }
-      yield* importFrom(scope, startPosition("delta", watermark.usn + 1n, dc, !seesDeleted));
+      const { cookie, ...numbers } = watermark;
+      const from = this.#settings.dirSync === "auto" && cookie !== undefined ? watermark : numbers;
+      yield* importFrom(scope, deltaPosition(from, dc, !seesDeleted));
     }
   }
 

@@ -11,6 +11,7 @@ import {
   present,
   showDeleted,
 } from "./adClient.ts";
+import { changesSince, presentCookies } from "./dirSync.ts";
 import type { DomainController } from "./domainController.ts";
 import {
   anchorOf,
@@ -38,7 +39,8 @@ import { byGuid } from "./values.ts";
  * A window holds at most as many objects as USNs, and is made wider or narrower by what the last one held. Inside a
  * window pages come in any order, so the cursor of a page within a window leads to the window's start, with half its
  * width: whoever stops there again and again still gets on. What is created or changed meanwhile has a greater USN
- * and comes with the next delta import.
+ * and comes with the next delta import. Where the account may replicate changes, a delta import asks for those instead
+ * of walking windows (`dirSync.ts`).
  */
 
 const usn = z.string().regex(/^\d+$/).transform(BigInt);
@@ -50,6 +52,8 @@ const watermarkSchema = z.object({
   usn,
   /** ISO 8601. */
   takenAt: z.iso.datetime(),
+  /** Of DirSync, where the account may use it; base64. */
+  cookie: z.string().optional(),
 });
 export type Watermark = z.output<typeof watermarkSchema>;
 
@@ -58,10 +62,11 @@ const positionSchema = z.object({
   /** The watermark that this import leaves; also the upper end of its windows. */
   watermark: watermarkSchema,
   /**
-   * `marked`: the windows of the drawing. A delta import then reads what the directory does not mark as changed
+   * `cookie`: a full import takes the cookie for the delta imports after it (`dirSync.ts`).
+   * `marked`: the windows of the drawing; with a cookie, a delta import reads `changes` in their place. It then reads what the directory does not mark as changed
    * (`unmarked.ts`), in windows of uSNCreated: all below `subtrees`, and those that have references.
    */
-  phase: z.enum(["marked", "subtrees", "referrers"]),
+  phase: z.enum(["cookie", "marked", "changes", "subtrees", "referrers"]),
   /** Anchors of containers. */
   subtrees: z.array(z.string()),
   /** Where a delta import began. */
@@ -102,6 +107,7 @@ export function startPosition(
   low: bigint,
   dc: DomainController,
   deletionsUnseen: boolean,
+  phase: "cookie" | "marked" = "marked",
 ): ImportPosition {
   const watermark: Watermark = {
     kind: "watermark",
@@ -110,8 +116,19 @@ export function startPosition(
     usn: dc.highestUsn,
     takenAt: new Date().toISOString(),
   };
-  const begin = { phase: "marked", since: low, container: 0, low, width: firstWidth } as const;
+  const begin = { phase, since: low, container: 0, low, width: firstWidth } as const;
   return { kind, watermark, ...begin, subtrees: [], deletionsUnseen };
+}
+
+/** A delta import from `from` on. */
+export function deltaPosition(
+  from: Watermark,
+  dc: DomainController,
+  deletionsUnseen: boolean,
+): ImportPosition {
+  const start = startPosition("delta", from.usn + 1n, dc, deletionsUnseen);
+  if (from.cookie === undefined) return start;
+  return { ...start, phase: "changes", watermark: { ...start.watermark, cookie: from.cookie } };
 }
 
 /** Deleted objects are kept for 60 days at least, unless somebody lowered that. [MS-ADTS] 6.1.1.2.4.1.1 */
@@ -136,7 +153,7 @@ export function requireSameDatabase(watermark: Watermark, dc: DomainController):
 }
 
 export interface ImportScope {
-  readonly client: Pick<AdClient, "search">;
+  readonly client: Pick<AdClient, "search" | "dirSync">;
   readonly schema: AdSchema;
   readonly baseDn: string;
   readonly containers: readonly string[];
@@ -147,33 +164,80 @@ export interface ImportScope {
 export async function* importFrom(scope: ImportScope, start: ImportPosition): AsyncGenerator<ImportPage> {
   // One page is held back: only when no other follows is it known to be the last.
   let held: ImportPage | null = null;
-  for await (const page of allPages(scope, start)) {
-    if (held !== null) yield held;
-    held = page;
+  const pages = allPages(scope, start);
+  try {
+    for (;;) {
+      const { value, done } = await pages.next();
+      if (done === true) {
+        yield { entries: held?.entries ?? [], resumeAt: null, complete: completion(start, value) };
+        return;
+      }
+      if (held !== null) yield held;
+      held = value;
+    }
+  } finally {
+    await pages.return(start.watermark);
   }
-  yield { entries: held?.entries ?? [], resumeAt: null, complete: completion(start) };
 }
 
-async function* allPages(scope: ImportScope, start: ImportPosition): AsyncGenerator<ImportPage> {
-  const { kind, phase, since, watermark, deletionsUnseen } = start;
-  if (phase === "marked") yield* windows(scope, start, kind === "full" ? scope.containers : [scope.baseDn]);
-  if (kind === "full" || since > watermark.usn) return;
+/** @returns the watermark that the import leaves: on the way it may have got another cookie. */
+async function* allPages(
+  scope: ImportScope,
+  start: ImportPosition,
+): AsyncGenerator<ImportPage, Watermark, undefined> {
+  let position = start;
+  if (position.phase === "cookie") position = yield* takeCookie(scope, position);
+  if (position.phase === "changes") position = yield* changes(scope, position);
+  const { kind, phase, since, watermark, deletionsUnseen } = position;
+  if (phase === "marked") {
+    yield* windows(scope, position, kind === "full" ? scope.containers : [scope.baseDn]);
+  }
+  if (kind === "full" || since > watermark.usn) return watermark;
 
   const stretch = { low: since, high: watermark.usn, deletionsUnseen };
-  const beginning = { ...start, subtrees: [], container: 0, low: 0n, width: firstWidth };
+  const beginning = { ...position, subtrees: [], container: 0, low: 0n, width: firstWidth };
   if (phase !== "referrers") {
     const from: ImportPosition =
       phase === "subtrees"
-        ? start
+        ? position
         : { ...beginning, phase: "subtrees", subtrees: await changedContainers(scope, stretch) };
     yield* windows(scope, from, from.subtrees.map(byGuid));
-    if (!(await referencesMayBeLost(scope, stretch))) return;
+    if (!(await referencesMayBeLost(scope, stretch))) return watermark;
   }
   yield* windows(
     scope,
-    phase === "referrers" ? start : { ...beginning, phase: "referrers" },
+    phase === "referrers" ? position : { ...beginning, phase: "referrers" },
     scope.containers,
   );
+  return watermark;
+}
+
+/** Pages without entries, so that another process can go on; a large domain takes several steps. */
+async function* takeCookie(
+  scope: ImportScope,
+  start: ImportPosition,
+): AsyncGenerator<ImportPage, ImportPosition, undefined> {
+  const { cookie: from, ...watermark } = start.watermark;
+  for await (const { cookie, last } of presentCookies(scope, from)) {
+    const reached = { ...start, watermark: { ...watermark, cookie } };
+    if (last) return { ...reached, phase: "marked" };
+    yield { entries: [], resumeAt: toJson(reached) };
+  }
+  return { ...start, watermark, phase: "marked" };
+}
+
+async function* changes(
+  scope: ImportScope,
+  start: ImportPosition,
+): AsyncGenerator<ImportPage, ImportPosition, undefined> {
+  let position = start;
+  for await (const page of changesSince(scope, start.watermark.cookie ?? "")) {
+    position = { ...position, watermark: { ...position.watermark, cookie: page.cookie } };
+    const entries = page.entries.flatMap((entry) => toEntries(scope, "delta", entry) ?? []);
+    entries.push(...(await referrers(scope, page.renamed)));
+    if (entries.length > 0) yield { entries, resumeAt: toJson(position) };
+  }
+  return position;
 }
 
 async function* windows(
@@ -214,8 +278,8 @@ async function referrers(scope: ImportScope, changed: readonly LdapEntry[]): Pro
   return entries;
 }
 
-function completion(start: ImportPosition): NonNullable<ImportPage["complete"]> {
-  const watermark = toJson(start.watermark);
+function completion(start: ImportPosition, left: Watermark): NonNullable<ImportPage["complete"]> {
+  const watermark = toJson(left);
   return start.deletionsUnseen ? { watermark, deletionsUnseen: true } : { watermark };
 }
 

@@ -170,3 +170,15 @@ export function pagedResultsCookie(value: Buffer): Buffer {
   if (cookie === undefined) throw new LdapProtocolError("paged results without a cookie");
   return Buffer.from(value.subarray(cookie.start, cookie.end));
 }
+
+/** The value of a DirSync response. [MS-ADTS] 3.1.1.3.4.1.3 */
+export function dirSyncState(value: Buffer): { readonly more: boolean; readonly cookie: Buffer } {
+  const [more, , cookie] = children(value, element(value, 0, value.length, tags.sequence));
+  if (more?.tag !== tags.integer || cookie === undefined) {
+    throw new LdapProtocolError("DirSync without a cookie");
+  }
+  return {
+    more: value.subarray(more.start, more.end).some((byte) => byte !== 0),
+    cookie: Buffer.from(value.subarray(cookie.start, cookie.end)),
+  };
+}

@@ -56,6 +56,8 @@ export const adSettingsSchema = z
     randomPassword: z.boolean().default(true),
     /** `auto`: deletions are read where the account may see them, and otherwise left to a comparison. */
     readDeleted: z.literal("auto").default("auto"),
+    /** `auto`: delta imports use DirSync where the account may replicate directory changes. */
+    dirSync: z.enum(["auto", "never"]).default("auto"),
   })
   .superRefine(({ baseDn, containers }, context) => {
     if (!isDn(baseDn)) return;
