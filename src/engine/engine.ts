@@ -29,6 +29,7 @@ import { ConnectorSpaceStore } from "./stores/connectorSpace.ts";
 import { ConnectorStateStore } from "./stores/connectorState.ts";
 import { DiffStore } from "./stores/diffs.ts";
 import { HoldStore } from "./stores/holds.ts";
+import { ImportErrorStore } from "./stores/importErrors.ts";
 import { MetaverseStore } from "./stores/metaverse.ts";
 import { ObjectHistoryStore } from "./stores/objectHistory.ts";
 import { PlanStore } from "./stores/plans.ts";
@@ -156,6 +157,7 @@ export class Engine {
       metaverse: this.metaverse,
       state: this.state,
       seen: new SeenStore(tables),
+      importErrors: new ImportErrorStore(tables),
       plans: this.plans,
       holds: this.holds,
       objectHistory: this.objectHistory,
@@ -218,6 +220,7 @@ export class Engine {
       metaverse: new MetaverseStore(tables),
       state: new ConnectorStateStore(tables),
       seen: new SeenStore(tables),
+      importErrors: new ImportErrorStore(tables),
       plans: new PlanStore(tables),
       objectHistory: { add: async () => undefined }, // nothing of it happens
     };

@@ -186,12 +186,27 @@ describe("a file as a connector", () => {
       ["2", "invalid-attribute-value"],
       ["3", "invalid-attribute-value"],
       [undefined, "missing-anchor-component"],
+      ["5", "object"],
       ["5", "duplicate-object"],
       ["6", "object"],
       [undefined, "staging-error"],
       ["8", "object"],
     ]);
     expect(JSON.stringify(entries)).not.toContain("31.01.2026");
+  });
+
+  test("of two records with one anchor or one name the first is the object, the later one an error", async () => {
+    const rows = "1,,,,same,,,\n2,,,,SAME,,,\n1,,,,other,,,\n3,,,,,,,\n";
+    const connector = await open(header + rows, { dn: "phones" });
+    const entries = await imported(connector);
+    expect(entries.map((one) => [one.anchor, one.kind === "error" ? one.code : "object"])).toEqual([
+      ["1", "object"],
+      ["2", "duplicate-object"],
+      ["1", "duplicate-object"],
+      ["3", "object"],
+    ]);
+    expect(entries[1]).toMatchObject({ message: expect.stringContaining("line 2 has the same phones") });
+    expect(await connector.readAbsent(["1"])).toMatchObject([{ kind: "present" }]);
   });
 
   test("nobody is called gone while a record cannot be read", async () => {

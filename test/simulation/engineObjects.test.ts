@@ -1,6 +1,7 @@
 /** Objects that are not what they seem: export objects that meet others, errors that last, types that change. */
 import { expect, test } from "vitest";
 import { ByHand } from "../../src/engine/byHand.ts";
+import { recipe } from "../fast/support/guestWorld.ts";
 import { EngineWorld, guestId, guestOu } from "../support/engineWorld.ts";
 
 const dnOf = (number: number) => `CN=${guestId(number)},${guestOu}`;
@@ -72,17 +73,46 @@ test("an ambiguous join is the object's error with when it first occurred and ho
   const error = async () => (await world.engine.connectorSpace.findByAnchor("ADMA", anchor))!.object.error;
   const first = await world.profile("ADMA", "Full Synchronization");
   const { firstOccurred } = (await error())!;
+  expect(first.status).toBe("completed-sync-errors");
+  expect(first.steps[0]!.statistics).toEqual({ disconnectorRemains: 1 });
   expect(await world.engine.history.errors(first.id, 0, 10)).toMatchObject([
     { code: "ambiguous-join", anchor, firstOccurred, retryCount: 0 },
   ]);
   world.now += 3_600_000;
-  await world.profile("ADMA", "Full Synchronization");
+  const second = await world.profile("ADMA", "Delta Synchronization");
+  expect(second.status).toBe("completed-sync-errors");
   expect(await error()).toMatchObject({ code: "ambiguous-join", firstOccurred, retryCount: 1 });
   world.guests.change(guestId(1), { userPrincipalName: "another@corp.example" });
   await world.profile("AADMA", "Delta Import (Stage Only)");
   await world.profile("AADMA", "Delta Synchronization");
-  await world.profile("ADMA", "Full Synchronization");
+  const solved = await world.profile("ADMA", "Delta Synchronization");
+  expect(solved).toMatchObject({ status: "success", steps: [{ statistics: { disconnectorJoinedFlow: 1 } }] });
   expect(await error()).toBeNull();
+});
+
+test("a flow that fails after the rules have changed is tried again by every delta synchronisation", async () => {
+  const world = new EngineWorld();
+  world.addGuest(0);
+  await world.cycle("initial");
+  const texts = recipe.ruleTexts;
+  const failing = texts.map(({ file, text }) => ({
+    file,
+    text: file.includes("AAD-B2B-IN")
+      ? text.replace(
+          "target: displayName, source: displayName",
+          "target: displayName, expression: 'Error(\"no\")'",
+        )
+      : text,
+  }));
+  world.ruleFiles = failing;
+  await world.cycle("delta");
+  const run = await world.cycle("delta");
+  expect(run.status).toBe("completed-sync-errors");
+  expect((await world.cycle("delta")).status).toBe("completed-sync-errors");
+  world.ruleFiles = texts;
+  await world.cycle("delta");
+  expect((await world.cycle("delta")).status).toBe("success");
+  expect(await world.outstanding()).toEqual([]);
 });
 
 test("losing a connector takes back what it contributed, and nothing else", async () => {

@@ -68,6 +68,8 @@ export class MemoryDirectory {
   readonly forgotten = new Set<string>();
   /** What the first page of a listing shows of some objects, by anchor, before a later one shows them as they are. */
   readonly shownBefore = new Map<string, Attributes>();
+  /** Entries that the connector cannot read, by anchor; some do not even show it. */
+  readonly unreadable = new Map<string, { readonly code: string; readonly anchorless?: true }>();
   /** While it is set, every call ends with it. */
   failure: ConnectorError | null = null;
   /** Called before and after each write of the connector; may throw ConnectorError "unreachable". */
@@ -302,6 +304,12 @@ export class MemoryConnector implements Connector {
 
   #entry(object: MemoryObject): ImportEntry {
     const { anchor, gone } = object;
+    const flaw = this.#directory.unreadable.get(anchor);
+    if (gone === null && flaw !== undefined) {
+      const { code, anchorless } = flaw;
+      const message = `${object.dn} cannot be read.`;
+      return anchorless ? { kind: "error", code, message } : { kind: "error", anchor, code, message };
+    }
     return gone === null
       ? { kind: "object", anchor, image: this.#image(object) }
       : { kind: "absent", anchor, absence: gone };

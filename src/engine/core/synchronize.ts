@@ -487,7 +487,19 @@ class Synchronization {
     const error = this.#error(original, failure);
     this.#failed.add(object.id);
     const explicitConnector = original.metaverseId !== null && original.explicitConnector;
-    this.#after.set(object.id, { ...original, linking: null, explicitConnector, error });
+    const pendingImport = this.#stillPending(original);
+    this.#after.set(object.id, { ...original, linking: null, explicitConnector, pendingImport, error });
+  }
+
+  /** In a full synchronisation an object may fail for which nothing was pending: a delta one is to try it again. */
+  #stillPending({
+    connector,
+    synchronized,
+    pendingImport,
+  }: ConnectorSpaceObject): ConnectorSpaceObject["pendingImport"] {
+    if (pendingImport !== null || connector !== this.#input.syncing || synchronized === null)
+      return pendingImport;
+    return { change: "update", image: synchronized };
   }
 
   #error(object: ConnectorSpaceObject, failure: Failure): ObjectError {

@@ -3,6 +3,7 @@ import type { Connector } from "../ports/connector.ts";
 import type { ConnectorSpaceStore } from "../stores/connectorSpace.ts";
 import type { ConnectorStateStore } from "../stores/connectorState.ts";
 import type { HoldStore } from "../stores/holds.ts";
+import type { ImportErrorStore } from "../stores/importErrors.ts";
 import type { MetaverseStore } from "../stores/metaverse.ts";
 import type { ObjectHistoryStore } from "../stores/objectHistory.ts";
 import type { PlanStore } from "../stores/plans.ts";
@@ -18,6 +19,7 @@ export interface EngineParts {
   readonly metaverse: MetaverseStore;
   readonly state: ConnectorStateStore;
   readonly seen: SeenStore;
+  readonly importErrors: ImportErrorStore;
   readonly plans: PlanStore;
   readonly holds: Pick<HoldStore, "active">;
   readonly objectHistory: Pick<ObjectHistoryStore, "add">;

@@ -20,6 +20,7 @@ import type { RunError } from "../stores/runs.ts";
 import { seenKey } from "../stores/seen.ts";
 import { chunked } from "../stores/texts.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
+import { ImportErrors } from "./importErrors.ts";
 import { holdBeyondLimits, seenCounter, withoutSeen } from "./importLimits.ts";
 import { type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
 
@@ -131,6 +132,7 @@ class ImportJob {
   readonly #configuration: Configuration;
   readonly #options: StagingOptions;
   readonly #context: ConnectorContext;
+  readonly #errors: ImportErrors;
   /** By anchor hash; only loaded for a full import. */
   #digests: Map<string, ObjectDigest> | null = null;
   #anchorless = 0;
@@ -145,6 +147,7 @@ class ImportJob {
     this.#connector = connector;
     this.#definition = configuration.connectors.get(slice.step.connector)!;
     this.#configuration = configuration;
+    this.#errors = new ImportErrors(parts, slice);
     this.#context = { log: (message) => slice.log(message), signal: slice.signal };
     this.#options = {
       connector: slice.step.connector,
@@ -221,7 +224,7 @@ class ImportJob {
       if (entry.kind === "error") failed.push(entry);
       else byAnchor.set(entry.anchor, entry);
     }
-    await this.#reportDiscoveryErrors(failed);
+    await this.#errors.reportEntries(failed);
     // Two or three requests find one object; one request reads a thousand digests.
     if (byAnchor.size > digestsWorthwhile) await this.#loadDigests();
     const present = [...byAnchor.values()].filter((entry) => entry.kind === "object");
@@ -245,6 +248,7 @@ class ImportJob {
       for (const { anchor } of chunk) this.#looked(anchorHash(anchor));
     }
     for (const chunk of chunked(absent, () => 1, missingBatch)) await this.#stageAbsent(chunk);
+    if (present.length > 0) await this.#errors.settled(present.map(({ anchor }) => anchor));
     return unchanged === 0 ? {} : { stageNoChange: unchanged };
   }
 
@@ -362,7 +366,7 @@ class ImportJob {
       this.#context,
     );
     const stage: (ObjectEntry | AbsentEntry)[] = [];
-    const moved: { readonly object: string; readonly error: RunError }[] = [];
+    const moved: Parameters<ImportErrors["reportObjects"]>[0][number][] = [];
     let present = 0;
     for (const [index, { anchor }] of known.entries()) {
       const verdict = verdicts[index]!;
@@ -375,41 +379,19 @@ class ImportJob {
         const object = found.find((one) => one?.object.anchor === anchor)!.object;
         moved.push({
           object: object.id,
-          error: {
+          trouble: {
             code: "object-moved-out-of-scope",
             anchor,
             dn: verdict.dn,
-            rule: null,
-            attribute: null,
             message: `It lies outside the connector's scope now and is left alone; nothing is created in its place. It was ${object.dn}. Move it back, or widen the scope.`,
-            firstOccurred: this.#options.now,
-            retryCount: 0,
           },
         });
       }
     }
-    await this.#slice.report(moved);
+    await this.#errors.reportObjects(moved);
     await this.#stage(stage);
+    await this.#errors.settled(stage.map(({ anchor }) => anchor));
     return present;
-  }
-
-  async #reportDiscoveryErrors(failed: readonly Extract<ImportEntry, { kind: "error" }>[]): Promise<void> {
-    if (failed.length === 0) return;
-    await this.#slice.report(
-      failed.map(({ anchor, dn, code, message }, index) => ({
-        object: anchor === undefined ? `entry-${index}` : importedId(this.#name, anchor),
-        error: {
-          code,
-          anchor: anchor ?? null,
-          dn: dn ?? null,
-          rule: null,
-          attribute: null,
-          message,
-          firstOccurred: this.#options.now,
-          retryCount: 0,
-        },
-      })),
-    );
   }
 
   /** Those of the DNs that several objects have; two of one DN cannot both be there. */
@@ -471,7 +453,10 @@ class ImportJob {
         await this.#slice.save(dealtWith);
         if (this.#slice.overBudget()) return { kind: "continue", cursor: dealtWith };
       }
-      if (cursor.full) statistics = await this.#correction(seen.size);
+      if (cursor.full) {
+        statistics = await this.#correction(seen.size);
+        await this.#errors.completed();
+      }
     }
     const transient = await this.#transients(cursor.shared);
     // A whole delta import without an entry: no replay of it can have counted anything.

@@ -439,7 +439,7 @@ export class SyncJob {
       if ("error" in decision) {
         remains.push({
           before: one,
-          after: { ...object, error: decision.error },
+          after: stillPending(object, object, decision.error),
           counters: { flowFailure: 1 },
         });
         errors.push({ object: object.id, error: runError(decision.error, object) });
@@ -449,9 +449,13 @@ export class SyncJob {
       if (decision.kind === "disconnector") {
         const error = this.#placingError(object, decision, candidates);
         const disconnector = asDisconnector(object, decision.reason);
+        // Pending until it is solved: each synchronisation tries again.
         const afterwards =
-          disconnector === null || error === null ? disconnector : { ...disconnector, error };
-        if (error !== null) errors.push({ object: object.id, error: runError(error, object) });
+          disconnector === null || error === null ? disconnector : stillPending(object, disconnector, error);
+        if (error !== null) {
+          errors.push({ object: object.id, error: runError(error, object) });
+          failed = true;
+        }
         for (const id of await this.#unsentAt(object)) work.add(id);
         const counter = decision.reason === "filtered" ? "disconnectorFiltered" : "disconnectorRemains";
         const counters = afterwards === null ? {} : { [counter]: 1 };
@@ -497,9 +501,21 @@ export class SyncJob {
         writer,
         [...work].filter((id) => !placed.has(id)),
       );
+    await this.#markPending(remains);
     await connectorSpace.write(writer, remains);
     await this.#slice.report(errors);
     return { flow: [...work].map(shardOf).join(""), statistics, failed };
+  }
+
+  /** What failed in a full synchronisation is pending from then on, in shards that may have had nothing pending. */
+  async #markPending(writes: readonly ObjectWrite[]): Promise<void> {
+    const begins = writes.flatMap(({ before, after }) =>
+      after !== null && after.pendingImport !== null && before?.object.pendingImport == null
+        ? shardOf(after.id)
+        : [],
+    );
+    if (begins.length > 0)
+      await this.#parts.state.markDirty(this.#connector, "importShards", begins, stepKey(this.#slice));
   }
 
   /** The error is that of a rules extension; the object stays as it is, and pending, for another try. */
@@ -900,6 +916,7 @@ export class SyncJob {
       const dirty = exportShards(all);
       if (dirty.length > 0) await state.markDirty(connector, "exportShards", dirty, stepKey(this.#slice));
     }
+    await this.#markPending(sources);
     await connectorSpace.write(writer, targets);
     await connectorSpace.write(writer, sources);
     if (gone.length > 0) await this.#removeGone(gone);
@@ -996,6 +1013,17 @@ function holds(
 function lookupKey({ conditions }: JoinLookup): string {
   const { metaverseAttribute, value } = conditions[0]!;
   return `${metaverseAttribute}:${comparisonKey(value)}`;
+}
+
+/** A disconnector whose placing failed: another synchronisation, delta too, is to place it. */
+function stillPending(
+  object: ConnectorSpaceObject,
+  disconnector: ConnectorSpaceObject,
+  error: ObjectError,
+): ConnectorSpaceObject {
+  const { synchronized, pendingImport } = object;
+  const pending = pendingImport ?? { change: "update", image: synchronized };
+  return { ...disconnector, synchronized, pendingImport: pending, error };
 }
 
 /** Whether a disconnector stays exactly as it is. */

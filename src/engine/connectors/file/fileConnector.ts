@@ -97,7 +97,7 @@ export class FileConnector implements Connector {
     const before = new Map<string, string>();
     for (const entry of this.#reader.entriesOf((await this.#recalled(base)).document)) {
       if (entry.kind === "object") before.set(entry.anchor, imageDigest(entry.image));
-      else if (entry.anchor !== undefined) before.set(entry.anchor, "");
+      else if (entry.anchor !== undefined && !before.has(entry.anchor)) before.set(entry.anchor, "");
     }
     const changed = entries.filter(
       (entry) => entry.kind !== "object" || before.get(entry.anchor) !== imageDigest(entry.image),
@@ -124,7 +124,8 @@ export class FileConnector implements Connector {
     this.#reader.requireColumns(document);
     const entries = this.#reader.entriesOf(document);
     const present = new Map(
-      entries.flatMap((entry) => (entry.anchor === undefined ? [] : [[entry.anchor, entry]])),
+      // The first of several with one anchor is the object.
+      entries.toReversed().flatMap((entry) => (entry.anchor === undefined ? [] : [[entry.anchor, entry]])),
     );
     const unreadable = entries.find(({ kind, anchor }) => kind === "error" && anchor === undefined);
     return anchors.map((anchor): AbsenceVerdict => {

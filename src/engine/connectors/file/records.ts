@@ -5,6 +5,7 @@ import {
   type AttributeType,
   type AttributeValue,
   dateTimeToMs,
+  dnKey,
   isDateTime,
   isReference,
   reference,
@@ -121,24 +122,17 @@ export class RecordReader {
     return [values.join(listSeparator)];
   }
 
-  /** One entry per object, in the order of the file; records of other types are left out. */
+  /**
+   * In the order of the file; records of other types are left out. Of two records with one anchor or one DN the first
+   * is the object, the later one an error (SEMANTICS I7).
+   */
   entriesOf(document: FileDocument): readonly ImportEntry[] {
     const lines = new Map<string, number>();
-    const twice = new Set<string>();
-    for (const record of document.records) {
-      const anchor = this.anchorOf(record);
-      if (anchor === undefined || this.typeOf(record) === undefined) continue;
-      if (lines.has(anchor)) twice.add(anchor);
-      else lines.set(anchor, record.line);
-    }
-    return document.records.flatMap((record) => this.#entry(record, lines, twice) ?? []);
+    return document.records.flatMap((record) => this.#entry(record, lines) ?? []);
   }
 
-  #entry(
-    record: FileRecord,
-    lines: ReadonlyMap<string, number>,
-    twice: ReadonlySet<string>,
-  ): ImportEntry | undefined {
+  /** @param lines where the anchors and DNs so far stand; this record's are added */
+  #entry(record: FileRecord, lines: Map<string, number>): ImportEntry | undefined {
     const place = `${this.settings.path}, line ${record.line}`;
     if (record.problem !== undefined) {
       return {
@@ -154,9 +148,9 @@ export class RecordReader {
       const message = `${place}: ${this.settings.anchor} is empty. Every record needs one.`;
       return { kind: "error", code: "missing-anchor-component", message };
     }
-    if (twice.has(anchor)) {
-      if (lines.get(anchor) !== record.line) return undefined;
-      const message = `${place}: another record has the same ${this.settings.anchor}. Neither is taken; correct the file.`;
+    const same = this.#claim(record, anchor, lines);
+    if (same !== undefined) {
+      const message = `${place}: line ${same.line} has the same ${same.name}. That one is taken, this one is not; correct the file.`;
       return { kind: "error", anchor, code: "duplicate-object", message };
     }
     try {
@@ -166,6 +160,28 @@ export class RecordReader {
       const message = `${place}: ${error.message}. Correct the file, or the type in the connector's settings.`;
       return { kind: "error", anchor, code: "invalid-attribute-value", message };
     }
+  }
+
+  /** Notes the names of the record; what an earlier one has already, if so. */
+  #claim(
+    record: FileRecord,
+    anchor: string,
+    lines: Map<string, number>,
+  ): { readonly name: string; readonly line: number } | undefined {
+    const { anchor: anchorName, dn: dnName = anchorName } = this.settings;
+    const dn = record.dn ?? (dnName === anchorName ? undefined : this.dnOf(record));
+    const names = [
+      { name: anchorName, key: `anchor ${anchor}` },
+      ...(dn === undefined
+        ? []
+        : [{ name: record.dn === undefined ? dnName : "DN", key: `dn ${dnKey(dn)}` }]),
+    ];
+    for (const { name, key } of names) {
+      const line = lines.get(key);
+      if (line !== undefined) return { name, line };
+    }
+    for (const { key } of names) lines.set(key, record.line);
+    return undefined;
   }
 
   failure(message: string): ConnectorError {
