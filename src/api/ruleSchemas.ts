@@ -54,6 +54,13 @@ const version = z.object({
   why: z.string(),
   counts: z.object({ rules: count, added: count, changed: count, deleted: count }),
   reasons: z.array(z.string()).describe("Why it has to be approved; empty when it has not."),
+  effect: z
+    .object({
+      runId: z.string().describe("GET /rules/diff/{runId} shows the objects."),
+      counts: z.record(z.string(), z.record(z.string(), count)).describe("By connector and kind of effect."),
+    })
+    .nullable()
+    .describe("What it would have done to everybody when it was decided about; null: nobody was looked at."),
   activatedAt: time.nullable(),
   activatedBy: z.string().nullable(),
   activatedWhy: z.string().nullable(),

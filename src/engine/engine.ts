@@ -21,8 +21,9 @@ import { ExportStep } from "./runs/exportStep.ts";
 import { ImportStep } from "./runs/importStep.ts";
 import type { Clock } from "./runs/lease.ts";
 import { RunProtocol, type StartRequest, type StepHandler, type Timings } from "./runs/protocol.ts";
-import { DiffSyncStep, EffectsStep, noLongerStored } from "./runs/rulesDiff.ts";
+import { type DiffParts, DiffSyncStep, EffectsStep, noLongerStored } from "./runs/rulesDiff.ts";
 import { RulesStep } from "./runs/rulesStep.ts";
+import { RulesTrial } from "./runs/rulesTrial.ts";
 import { SyncStep } from "./runs/syncStep.ts";
 import { AuditStore } from "./stores/audit.ts";
 import { ConnectorSpaceStore } from "./stores/connectorSpace.ts";
@@ -146,7 +147,6 @@ export class Engine {
         files: options.ruleFiles ?? (() => configuration.ruleTexts),
         connector: this.rulesConnector,
         schemas: () => this.#knownSchemas(),
-        effect: async () => [],
       },
       configuration,
     );
@@ -172,15 +172,15 @@ export class Engine {
     this.#telemetry = options.telemetry ?? silence;
     this.#reporter = new RunReporter({ ...this, telemetry: this.#telemetry, clock, log: options.log });
     const imports = new ImportStep(this.parts);
-    const synchronisation = this.#synchronisation();
-    const diff = {
+    const diff: DiffParts = {
       parts: this.parts,
       diffs: this.diffs,
       partsOver: (over: Tables) => this.partsOver(over),
-      activeVersion: async () => (await this.rules.active()).rulesVersion,
+      activeVersion: () => this.rules.activeVersion(),
       tried: (version: string) => this.#triedRules(version),
       toItem: effectItem,
     };
+    const synchronisation = this.#synchronisation(diff);
     this.protocol = new RunProtocol({
       tables,
       runs: this.runs,
@@ -256,7 +256,9 @@ export class Engine {
   /** The configuration with the rules of a run, whatever has been deployed or activated since it began. */
   async configurationOf(rulesVersion: string, connector?: string): Promise<Configuration> {
     const names = connector === undefined ? [...this.configuration.connectors.keys()] : [connector];
-    const compiled = await this.#compiled(rulesVersion);
+    // Rules are imported although the active ones do not check with a new deployment: how else would it get its own?
+    const isOfRules = connector !== undefined && connector === this.rulesConnector;
+    const compiled = isOfRules ? this.configuration : await this.#compiled(rulesVersion);
     return withSchemas(compiled, await this.#schemasOf(names));
   }
 
@@ -291,10 +293,15 @@ export class Engine {
   }
 
   /** The synchronisation of rules is their check and activation; all other connectors have the usual one. */
-  #synchronisation(): StepHandler {
+  #synchronisation(diff: DiffParts): StepHandler {
     const usual = new SyncStep(this.parts);
     if (this.rulesConnector === null) return usual;
-    const ofRules = new RulesStep(this.parts, this.rules);
+    const trial = new RulesTrial({
+      ...diff,
+      deployment: this.configuration,
+      active: () => this.#activeIfItChecks(),
+    });
+    const ofRules = new RulesStep(this.parts, this.rules, trial);
     const of = (connector: string) => (connector === this.rulesConnector ? ofRules : usual);
     return {
       work: (slice) => of(slice.step.connector).work(slice),
@@ -303,6 +310,16 @@ export class Engine {
       // While new rules wait for approval the active ones are synchronised with.
       standsAlone: ({ connector }) => connector === this.rulesConnector,
     };
+  }
+
+  /** Null: the deployment has changed, and the active rules do not check with it. */
+  async #activeIfItChecks(): Promise<Configuration | null> {
+    try {
+      return await this.rules.active();
+    } catch (error) {
+      if (error instanceof ConnectorError && error.kind === "configuration") return null;
+      throw error;
+    }
   }
 
   /** The schemas of those directories that answer: what the others would say of a rule shows when they do. */

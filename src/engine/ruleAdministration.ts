@@ -81,7 +81,12 @@ export class RuleAdministration {
     const { rules } = this.#engine;
     const { active: before } = await rules.head();
     const version = await rules.activate(wanted, doer);
-    await this.#audit("activateRules", doer, { version: version.version, before: before?.version ?? null });
+    await this.#audit("activateRules", doer, {
+      version: version.version,
+      before: before?.version ?? null,
+      // What was approved with it, if anything.
+      ...(version.reasons.length === 0 ? {} : { reasons: version.reasons.join(" ") }),
+    });
     const affected = await this.#affected(await rules.active());
     return { ...publicVersion(version, await rules.head()), fullSynchronizationRequired: affected };
   }
@@ -124,7 +129,7 @@ function publicRule({
 }
 
 function publicVersion(
-  { version, set, createdAt, author, why, counts, reasons, activated }: RulesVersion,
+  { version, set, createdAt, author, why, counts, reasons, effect, activated }: RulesVersion,
   { active, candidate }: RulesHead,
 ): object {
   const isActive = active?.version === version;
@@ -139,6 +144,7 @@ function publicVersion(
     why,
     counts,
     reasons,
+    effect,
     activatedAt: activated?.at ?? null,
     activatedBy: activated?.by ?? null,
     activatedWhy: activated?.why ?? null,

@@ -21,12 +21,15 @@ import {
   type RuleSetChanges,
   ruleSetHash,
   rulesVersionOf,
+  synchronizationKey,
 } from "./core/ruleVersions.ts";
 import { ConnectorError, type ObjectTypeSchema } from "./ports/connector.ts";
 import { isoTime } from "./runs/engine.ts";
 import type { Clock } from "./runs/lease.ts";
+import type { Tried } from "./runs/rulesTrial.ts";
 import {
   type RuleEdit,
+  type RulesEffect,
   type RulesHead,
   type RulesStore,
   type RulesVersion,
@@ -59,6 +62,10 @@ export interface Doer {
 }
 
 export type RulesDecision =
+  /** What it would do is to be worked out first, against the set with this hash. */
+  | { readonly kind: "try"; readonly against: string; readonly version: string }
+  /** Somebody has activated another version while it was tried out: that stands. */
+  | { readonly kind: "overtaken"; readonly version: number }
   /** The set is the active one already. */
   | { readonly kind: "active" }
   | { readonly kind: "activated"; readonly version: RulesVersion }
@@ -80,8 +87,6 @@ export interface RuleVersionsParts {
   readonly connector: string | null;
   /** The schemas of those directories that can be asked now. */
   readonly schemas: () => Promise<ReadonlyMap<string, readonly ObjectTypeSchema[]>>;
-  /** Why a set that checks needs a person's approval for what it would do to the population; empty: it does not. */
-  readonly effect: (texts: readonly ConfigurationFile[], runId: string) => Promise<readonly string[]>;
 }
 
 /**
@@ -163,6 +168,12 @@ export class RuleVersions {
     }
   }
 
+  /** The version of the active rules. @throws ConfigurationError before the first activation */
+  async activeVersion(): Promise<string> {
+    const { active } = (await this.#parts.store.head()).head;
+    return active === null ? (await this.active()).rulesVersion : rulesVersionOf(active.set, this.#rest);
+  }
+
   /** The active rules, those of the files before the first activation. */
   async active(): Promise<Configuration> {
     const { head } = await this.#parts.store.head();
@@ -230,8 +241,15 @@ export class RuleVersions {
     }
   }
 
-  /** What the synchronisation of the rules connector does with the set that was imported. A replay does the same. */
-  async decide(texts: readonly ConfigurationFile[], doer: Doer, runId: string): Promise<RulesDecision> {
+  /**
+   * What the synchronisation of the rules connector does with the set that was imported. A replay does the same.
+   * @param tried what the set would do to everybody; null: not worked out yet
+   */
+  async decide(
+    texts: readonly ConfigurationFile[],
+    doer: Doer,
+    tried: Tried | null = null,
+  ): Promise<RulesDecision> {
     const { store } = this.#parts;
     const set = ruleSetHash(texts);
     const decided = rulesVersionOf(set, this.#rest);
@@ -269,15 +287,23 @@ export class RuleVersions {
         )
           return { kind: "waiting", version };
       }
+      if (head.active !== null) {
+        const against = head.active.set;
+        if (tried === null && (await this.#isOtherwise(against, texts)))
+          return { kind: "try", against, version: decided };
+        if (tried !== null && tried.against !== against)
+          return { kind: "overtaken", version: head.active.version };
+      }
       const edits = await this.#editsOf(head);
-      const reasons = [...(await this.#withdrawn(head, texts)), ...(await this.#parts.effect(texts, runId))];
+      const effect = tried?.effect ?? null;
+      const reasons = [...(await this.#withdrawn(head, texts)), ...(tried?.reasons ?? [])];
       if (reasons.length === 0) {
-        const changed = await this.#activate(stored, texts, doer, { edits, decided });
+        const changed = await this.#activate(stored, texts, doer, { edits, decided, effect });
         if (changed !== null) return { kind: "activated", version: changed.version };
         continue;
       }
       await store.add(set, texts, this.#now());
-      const version = await this.#newVersion(head, texts, doer, edits, shortReasons(reasons));
+      const version = await this.#newVersion(head, texts, doer, { edits, effect }, shortReasons(reasons));
       const candidate = {
         set,
         state: "waiting" as const,
@@ -288,6 +314,23 @@ export class RuleVersions {
       const next = { ...head, decided, candidate, last: version.version };
       if ((await store.change(stored, next, { versions: [version] })) !== null)
         return { kind: "waiting", version };
+    }
+  }
+
+  /** Whether a synchronisation with these rules may come to another end than with those of the active set. */
+  async #isOtherwise(active: string, texts: readonly ConfigurationFile[]): Promise<boolean> {
+    const before = await this.#parts.store.texts(active);
+    if (before === null) return true;
+    const { deployment } = this.#parts;
+    const now = compileRuleTexts(texts, deployment);
+    try {
+      const then = compileRuleTexts(before, deployment);
+      return [...deployment.connectors.keys()].some(
+        (connector) => synchronizationKey(then, connector) !== synchronizationKey(now, connector),
+      );
+    } catch (error) {
+      if (!(error instanceof ConfigurationError)) throw error;
+      return true; // the deployment has changed, and the active rules do not check with it any more
     }
   }
 
@@ -306,7 +349,7 @@ export class RuleVersions {
     head: RulesHead,
     texts: readonly ConfigurationFile[],
     doer: Doer,
-    edits: readonly RuleEdit[],
+    { edits, effect = null }: { readonly edits: readonly RuleEdit[]; readonly effect?: RulesEffect | null },
     reasons: readonly string[] = [],
   ): Promise<RulesVersion> {
     const changes = await this.#changes(head, texts);
@@ -327,6 +370,7 @@ export class RuleVersions {
         deleted: changes.deleted.length,
       },
       reasons,
+      effect,
       activated: null,
     };
   }
@@ -336,14 +380,18 @@ export class RuleVersions {
     stored: StoredHead,
     texts: readonly ConfigurationFile[],
     doer: Doer,
-    more: { readonly edits: readonly RuleEdit[]; readonly decided?: string },
+    more: {
+      readonly edits: readonly RuleEdit[];
+      readonly decided?: string;
+      readonly effect?: RulesEffect | null;
+    },
   ): Promise<{ readonly stored: StoredHead; readonly version: RulesVersion } | null> {
     const { head } = stored;
     const at = this.#now();
     const set = ruleSetHash(texts);
     await this.#parts.store.add(set, texts, at);
     const version: RulesVersion = {
-      ...(await this.#newVersion(head, texts, doer, more.edits)),
+      ...(await this.#newVersion(head, texts, doer, more)),
       activated: { at, ...doer },
     };
     const next: RulesHead = {

@@ -1,12 +1,19 @@
 /** Comparing rules with the active ones: how a comparison is begun, and what it has found. */
 import type { Configuration, ConfigurationFile } from "./core/configuration.ts";
 import { compileRuleTexts } from "./core/readConfiguration.ts";
-import { synchronizationKey } from "./core/ruleVersions.ts";
 import { syntaxesOf } from "./core/schema.ts";
 import type { Engine } from "./engine.ts";
 import { type ExportPlanItem, planItem } from "./exportPlan.ts";
 import { isoTime } from "./runs/engine.ts";
-import { counterOf, diffProfiles, type Effect, type EffectKind, effectKinds } from "./runs/rulesDiff.ts";
+import {
+  comparedConnectors,
+  counterOf,
+  diffProfiles,
+  type Effect,
+  type EffectKind,
+  effectKinds,
+  hasWork,
+} from "./runs/rulesDiff.ts";
 import type { Counters } from "./stores/fence.ts";
 import type { Run, Trigger } from "./stores/runs.ts";
 
@@ -77,13 +84,13 @@ export class RulesDiffs {
    * @throws ConfigurationError when they do not check; RunInTheWay
    */
   async start(texts: readonly ConfigurationFile[], trigger: Trigger, startedBy?: string): Promise<Run> {
-    const { configuration, protocol, diffs, options } = this.#engine;
+    const { configuration, protocol, diffs, options, parts } = this.#engine;
     const changed = compileRuleTexts(texts, configuration);
     await diffs.addRules({ version: changed.rulesVersion, texts }, isoTime(options.clock.now()));
     await this.#engine.rulesVersion(trigger, startedBy);
     const active = await this.#engine.rules.active();
-    const connectors = this.#connectors(active, changed);
-    const sides = (await this.#hasWork(active, connectors))
+    const connectors = comparedConnectors(configuration, active, changed);
+    const sides = (await hasWork(parts, active, connectors))
       ? (["active", "changed"] as const)
       : (["changed"] as const);
     return protocol.start({
@@ -108,31 +115,7 @@ export class RulesDiffs {
     });
   }
 
-  /** Those that any rule speaks of, in the order in which the initial cycle synchronises them. */
-  #connectors(active: Configuration, changed: Configuration): readonly string[] {
-    const { configuration } = this.#engine;
-    const named = new Set([...active.rules.rules, ...changed.rules.rules].map(({ connector }) => connector));
-    const inCycle = (configuration.cycles.get("initial")?.steps ?? [])
-      .filter(({ type }) => type === "fullSync")
-      .map(({ connector }) => connector);
-    return [...new Set([...inCycle, ...configuration.connectors.keys()])].filter((name) => named.has(name));
-  }
-
-  /** Whether the active rules would change anything by themselves; that is no effect of the changed ones. */
-  async #hasWork(active: Configuration, connectors: readonly string[]): Promise<boolean> {
-    const { state, options } = this.#engine;
-    const now = isoTime(options.clock.now());
-    const all = await Promise.all(
-      connectors.map(async (connector) => {
-        const { importShards, synchronizedRules, nextDue } = await state.get(connector);
-        const isDue = nextDue !== null && nextDue <= now;
-        return importShards !== "" || synchronizedRules !== synchronizationKey(active, connector) || isDue;
-      }),
-    );
-    return all.includes(true);
-  }
-
-  /** Null: there is no such comparison. While it goes on, what it has found so far. */
+  /** Null: that run has compared nothing. While it goes on, what it has found so far. */
   async found(
     runId: string,
     of: { readonly connector?: string; readonly kind?: string },
@@ -140,13 +123,17 @@ export class RulesDiffs {
     continuation?: string,
   ): Promise<RulesDiff | null> {
     const run = (await this.#engine.runs.get(runId))?.run;
-    if (run === undefined || !run.steps.some(({ type }) => type === "rulesEffects")) return null;
+    if (run === undefined) return null;
+    const isComparison = run.steps.some(({ type }) => type === "rulesEffects");
+    // A synchronisation of the rules connector compares before it decides.
+    const counts = isComparison ? effectCounts(run) : countsBy(await this.#engine.diffs.counts(runId));
+    if (counts === null) return null;
     const page = await this.#engine.diffs.effects(runId, of, limit, continuation);
     return {
       runId,
       status: run.status,
       rulesVersion: run.rulesVersion,
-      counts: effectCounts(run),
+      counts,
       items: page.effects as readonly EffectItem[],
       ...(page.continuation === undefined ? {} : { continuation: page.continuation }),
     };
@@ -159,6 +146,12 @@ export function effectCounts(run: Run): RulesDiff["counts"] {
   return Object.fromEntries(
     steps.map(({ connector, statistics }) => [connector, countsOf(statistics)] as const),
   );
+}
+
+function countsBy(counts: Readonly<Record<string, Counters>> | null): RulesDiff["counts"] | null {
+  if (counts === null) return null;
+  const none = Object.fromEntries(effectKinds.map((kind) => [kind, 0])) as Record<EffectKind, number>;
+  return Object.fromEntries(Object.entries(counts).map(([connector, of]) => [connector, { ...none, ...of }]));
 }
 
 function countsOf(statistics: Counters): Readonly<Record<EffectKind, number>> {

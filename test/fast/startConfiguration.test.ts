@@ -31,7 +31,6 @@ test("with one it works on, and says so", async () => {
       files: () => wholeRecipe.ruleTexts,
       connector: "MIMMA",
       schemas: async () => new Map(),
-      effect: async () => [],
     },
     wholeRecipe,
   );

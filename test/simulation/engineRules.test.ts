@@ -91,7 +91,7 @@ describe("the rules connector", () => {
       { stageUpdate: 1 },
       { connectorFlow: 1 },
     ]);
-    expect(first.steps[1]!.detail).toBe("Version 2 of the rules is active.");
+    expect(first.steps[1]!.detail).toBe("Version 2 of the rules is active. Effect: ADMA 2 update.");
     expect(world.accounts.writes.filter((write) => write.startsWith("update"))).toEqual([]);
     const second = await world.cycle("delta");
     expect(second.rulesVersion).not.toBe(first.rulesVersion);

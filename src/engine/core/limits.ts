@@ -57,6 +57,26 @@ export function exceededExportLimit(
   return null;
 }
 
+/**
+ * What an effect that is not exported yet would break if it were exported at once: each limit in a sentence.
+ * @param effect how often, by kind of change
+ * @param connected how many objects of the connector are connected and in the directory
+ */
+export function limitsBeyondWhich(
+  connector: string,
+  limits: Limits,
+  effect: KindCounts,
+  connected: number,
+): readonly string[] {
+  return limitedKinds.flatMap((kind) => {
+    const count = countOf(effect, kind);
+    const broken = brokenLimit(limits.export[kind], count, connected, limits.percentFrom);
+    return broken === null
+      ? []
+      : [`The rules would ${kind} ${count} objects of ${connector}, more than its limit of ${broken}.`];
+  });
+}
+
 /** What an import has seen taken away from a connected object, by others than us; null: nothing. */
 export function takenAway(
   before: ConnectorSpaceObject | null,

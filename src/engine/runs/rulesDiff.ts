@@ -20,7 +20,7 @@ import { partitionOf } from "../stores/connectorSpace.ts";
 import type { DiffStore, Side } from "../stores/diffs.ts";
 import { addCounters, type Counters, FencedWriter } from "../stores/fence.ts";
 import type { StepRecord } from "../stores/runs.ts";
-import type { EngineParts } from "./engine.ts";
+import { type EngineParts, isoTime } from "./engine.ts";
 import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
 import { SyncStep } from "./syncStep.ts";
 
@@ -55,6 +55,35 @@ export interface Effect {
   readonly before: ConnectorSpaceObject | null;
   /** The object under the changed rules; null: there is none. */
   readonly after: ConnectorSpaceObject | null;
+}
+
+/** The connectors that any rule speaks of, in the order in which the initial cycle synchronises them. */
+export function comparedConnectors(
+  { connectors, cycles }: Configuration,
+  ...compared: readonly Configuration[]
+): readonly string[] {
+  const named = new Set(compared.flatMap(({ rules }) => rules.rules.map(({ connector }) => connector)));
+  const inCycle = (cycles.get("initial")?.steps ?? [])
+    .filter(({ type }) => type === "fullSync")
+    .map(({ connector }) => connector);
+  return [...new Set([...inCycle, ...connectors.keys()])].filter((name) => named.has(name));
+}
+
+/** Whether the active rules would change anything by themselves; that is no effect of the changed ones. */
+export async function hasWork(
+  { state, clock }: Pick<EngineParts, "state" | "clock">,
+  active: Configuration,
+  connectors: readonly string[],
+): Promise<boolean> {
+  const now = isoTime(clock.now());
+  const all = await Promise.all(
+    connectors.map(async (connector) => {
+      const { importShards, synchronizedRules, nextDue } = await state.get(connector);
+      const isDue = nextDue !== null && nextDue <= now;
+      return importShards !== "" || synchronizedRules !== synchronizationKey(active, connector) || isDue;
+    }),
+  );
+  return all.includes(true);
 }
 
 export interface DiffParts {
@@ -134,7 +163,19 @@ interface Cursor {
   readonly from: string;
 }
 
+/** After all shards. */
+const nothingLeft: Cursor = { shard: "g", from: "" };
 const batchSize = 200;
+
+type EffectsSlice = Pick<Slice, "cursor" | "save" | "overBudget"> & {
+  readonly run: Pick<Slice["run"], "id" | "rulesVersion">;
+  readonly step: Pick<Slice["step"], "connector">;
+};
+
+/** Forgets what both sides have worked out. @returns whether all of it is gone */
+export async function forgetSides(diffs: DiffStore, runId: string, isOver: () => boolean): Promise<boolean> {
+  return (await diffs.forget(runId, "active", isOver)) && (await diffs.forget(runId, "changed", isOver));
+}
 
 /** Finds the effects in one connector; the last step of a run then forgets what the others have worked out. */
 export class EffectsStep implements StepHandler {
@@ -145,6 +186,15 @@ export class EffectsStep implements StepHandler {
   }
 
   async work(slice: Slice): Promise<SliceOutcome> {
+    const { run, step } = slice;
+    const outcome = await this.find(slice);
+    if (outcome.kind === "continue" || step.number < run.steps.length) return outcome;
+    const isForgotten = await forgetSides(this.#diff.diffs, run.id, slice.overBudget);
+    return isForgotten ? outcome : { kind: "continue", cursor: JSON.stringify(nothingLeft) };
+  }
+
+  /** The effects in the connector of the step; their counts go with `save`. */
+  async find(slice: EffectsSlice): Promise<SliceOutcome> {
     const { run, step } = slice;
     const { diffs, partsOver, tried, toItem } = this.#diff;
     const configuration = await tried(run.rulesVersion);
@@ -184,12 +234,6 @@ export class EffectsStep implements StepHandler {
         const counted = addCounters(...effects.map(({ effect }) => ({ [counterOf(effect.kind)]: 1 })));
         await slice.save(JSON.stringify(cursor), counted);
         if (slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
-      }
-    }
-    if (step.number === run.steps.length) {
-      for (const side of ["active", "changed"] as const) {
-        if (!(await diffs.forget(run.id, side, slice.overBudget)))
-          return { kind: "continue", cursor: JSON.stringify({ shard: "g", from: "" }) };
       }
     }
     return { kind: "done", status: "success" };

@@ -1,17 +1,19 @@
 import pMap from "p-map";
-import type { ConfigurationProblem } from "../core/configuration.ts";
+import type { ConfigurationFile, ConfigurationProblem } from "../core/configuration.ts";
 import { describeProblem } from "../core/configuration.ts";
 import { shards } from "../core/identity.ts";
 import { type ConnectorSpaceObject, importedImage } from "../core/model.ts";
 import { textOf } from "../core/ruleDocuments.ts";
 import { synchronizationError } from "../core/synchronize.ts";
-import type { RuleVersions } from "../ruleVersions.ts";
+import type { Doer, RulesDecision, RuleVersions } from "../ruleVersions.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
 import type { Counters } from "../stores/fence.ts";
+import type { RulesEffect } from "../stores/rules.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { markedShards } from "./exportStep.ts";
 import { runError } from "./importStep.ts";
 import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+import type { RulesTrial, TrialCursor } from "./rulesTrial.ts";
 
 /**
  * Synchronisation of the rules connector: the imported rules, all of them, are checked and activated as a version, or
@@ -21,10 +23,12 @@ import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
 export class RulesStep implements StepHandler {
   readonly #parts: EngineParts;
   readonly #versions: RuleVersions;
+  readonly #trial: RulesTrial;
 
-  constructor(parts: EngineParts, versions: RuleVersions) {
+  constructor(parts: EngineParts, versions: RuleVersions, trial: RulesTrial) {
     this.#parts = parts;
     this.#versions = versions;
+    this.#trial = trial;
   }
 
   async work(slice: Slice): Promise<SliceOutcome> {
@@ -36,25 +40,47 @@ export class RulesStep implements StepHandler {
       .sort((a, b) => (a.file < b.file ? -1 : 1));
     const by = slice.run.startedBy ?? slice.run.trigger;
     const why = "The files of the configuration have changed.";
-    const decision = await this.#versions.decide(texts, { by, why }, slice.run.id);
+    const decision = await this.#decide(slice, texts, { by, why });
     switch (decision.kind) {
+      case "continue":
+        return decision;
+      case "overtaken": {
+        const detail = `Version ${decision.version} of the rules was activated by hand meanwhile; it stands.`;
+        return { kind: "done", status: "completed-warnings", detail };
+      }
       case "active":
       case "activated": {
         const writes = stored.filter(({ object }) => isOpen(object)).map(settled);
         await this.#parts.connectorSpace.write(slice.writer, writes);
-        const detail =
-          decision.kind === "activated"
-            ? `Version ${decision.version.version} of the rules is active.`
-            : null;
-        return { kind: "done", status: "success", ...(detail === null ? {} : { detail }) };
+        if (decision.kind === "active") return { kind: "done", status: "success" };
+        const { version, effect } = decision.version;
+        const detail = `Version ${version} of the rules is active.${describeEffect(effect)}`;
+        return { kind: "done", status: "success", detail };
       }
       case "waiting": {
-        const { version, reasons } = decision.version;
-        const detail = `Version ${version} of the rules waits for approval; the active one stays. ${reasons.join(" ")} Approve it with: vestibule rules activate ${version} --why "…"`;
+        const { version, reasons, effect } = decision.version;
+        const detail = `Version ${version} of the rules waits for approval; the active one stays. ${reasons.join(" ")}${describeEffect(effect)} Approve it with: vestibule rules activate ${version} --why "…"`;
         return { kind: "done", status: "stopped-approval-required", detail };
       }
       case "refused":
         return this.#refuse(slice, stored, decision.problems);
+    }
+  }
+
+  /** Tries the set out before it is decided about, where it is another one; that may take several time slices. */
+  async #decide(
+    slice: Slice,
+    texts: readonly ConfigurationFile[],
+    doer: Doer,
+  ): Promise<Exclude<RulesDecision, { kind: "try" }> | Extract<SliceOutcome, { kind: "continue" }>> {
+    let cursor: TrialCursor | null = slice.cursor === null ? null : JSON.parse(slice.cursor);
+    for (;;) {
+      const tried = cursor === null ? null : await this.#trial.work(slice, cursor);
+      if (tried !== null && "phases" in tried) return { kind: "continue", cursor: JSON.stringify(tried) };
+      const decision = await this.#versions.decide(texts, doer, tried);
+      if (decision.kind !== "try") return decision;
+      cursor = await this.#trial.begin(decision.against, decision.version, texts);
+      await slice.save(JSON.stringify(cursor));
     }
   }
 
@@ -121,6 +147,16 @@ export class RulesStep implements StepHandler {
     if (importShards !== stored.state.importShards)
       await state.replace(connector, stored, { ...stored.state, importShards });
   }
+}
+
+/** In numbers, by connector; with a blank in front. */
+function describeEffect(effect: RulesEffect | null): string {
+  if (effect === null) return "";
+  const parts = Object.entries(effect.counts).map(([connector, counts]) => {
+    const kinds = Object.entries(counts).map(([kind, count]) => `${count} ${kind}`);
+    return `${connector} ${kinds.join(", ")}`;
+  });
+  return parts.length === 0 ? " It changes nobody." : ` Effect: ${parts.join("; ")}.`;
 }
 
 function isOpen({ pendingImport, error }: ConnectorSpaceObject): boolean {

@@ -1,5 +1,6 @@
 import type { ConfigurationFile } from "../core/configuration.ts";
 import { type Operation, prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
+import type { Counters } from "./fence.ts";
 import { OverlayTables } from "./overlay/overlayTables.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked, decodeText, encodeTexts } from "./texts.ts";
@@ -15,6 +16,7 @@ export interface TriedRules {
 
 const rulesPartition = "rules";
 const effectPrefix = "effect|";
+const countsRow = "counts";
 
 /**
  * What comparisons of rules work with: the tried rules by version, and by run two overlays over all other tables and
@@ -57,6 +59,17 @@ export class DiffStore {
       const found = await this.#tables.get(tableNames.diffs, runId, row);
       return String(found?.properties.version ?? version);
     }
+  }
+
+  /** What a comparison has found, by connector and kind, when it was no run of its own. */
+  async setCounts(runId: string, counts: Readonly<Record<string, Counters>>): Promise<void> {
+    const properties = { counts: JSON.stringify(counts) };
+    await this.#tables.transact(tableNames.diffs, runId, [{ kind: "replace", row: countsRow, properties }]);
+  }
+
+  async counts(runId: string): Promise<Readonly<Record<string, Counters>> | null> {
+    const row = await this.#tables.get(tableNames.diffs, runId, countsRow);
+    return row === undefined ? null : JSON.parse(String(row.properties.counts));
   }
 
   /** All tables as this side sees them. */

@@ -53,8 +53,17 @@ export interface RulesVersion {
   readonly counts: Counters;
   /** Why it had to be approved; empty when it had not. */
   readonly reasons: readonly string[];
+  /** What it would have done to everybody when it was decided about; null: nobody had to be looked at. */
+  readonly effect: RulesEffect | null;
   /** Of the last activation; null while it waits. `at` is ISO 8601. */
   readonly activated: { readonly at: string; readonly by: string; readonly why: string } | null;
+}
+
+export interface RulesEffect {
+  /** The run that worked it out and keeps the objects. */
+  readonly runId: string;
+  /** Kinds of effects that there were, by connector. */
+  readonly counts: Readonly<Record<string, Counters>>;
 }
 
 /** A rule that was edited through the API: it stands for the file of this rule until that file changes. */
@@ -190,7 +199,10 @@ export class RulesStore {
   }
 }
 
-const decodeVersion = (row: Row): RulesVersion => JSON.parse(String(row.properties.version));
+const decodeVersion = (row: Row): RulesVersion => ({
+  effect: null, // of a version that was made before effects were kept
+  ...JSON.parse(String(row.properties.version)),
+});
 
 /** A problem as a person reads it in a list: place, message, remedy. Characters. */
 const reasonMax = 500;
