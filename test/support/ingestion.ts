@@ -21,6 +21,8 @@ export interface BaseData {
 
 export interface Ingestion {
   readonly connectionString: string;
+  /** Certificate (PEM) of the authority, for other processes that shall trust it. */
+  readonly authority: string;
   readonly received: Envelope[];
   /** Everything as it came, to look for what must not be there. */
   readonly raw: () => string;
@@ -59,6 +61,7 @@ export async function openIngestion(): Promise<Ingestion> {
   const { port } = server.address() as AddressInfo;
   return {
     connectionString: `InstrumentationKey=00000000-0000-0000-0000-000000000001;IngestionEndpoint=https://127.0.0.1:${port}/`,
+    authority: authority.certificate,
     received,
     raw: () => texts.join("\n"),
     close() {
