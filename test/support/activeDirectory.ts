@@ -125,6 +125,12 @@ export class Administrator {
     }
   }
 
+  /** Every object below `base` with all its values, by DN. */
+  async everything(base: string): Promise<ReadonlyMap<string, unknown>> {
+    const { searchEntries } = await this.#client.search(base, { paged: true, timeLimit: 0 });
+    return new Map(searchEntries.map((entry) => [entry.dn, entry]));
+  }
+
   /** How many objects have the value. */
   async count(base: string, name: string, value: string): Promise<number> {
     const { searchEntries } = await this.#client.search(base, {

@@ -36,7 +36,23 @@ export class YamlFile {
         message: `This is not YAML: ${error.message}.`,
         remedy: "Mend the indentation or the quotes here.",
       });
-    this.content = this.problems.length === 0 ? this.#document.toJS() : undefined;
+    this.content = this.problems.length === 0 ? this.#plain() : undefined;
+  }
+
+  /** Aliases of aliases multiply; the parser gives up where that becomes an attack on the memory. */
+  #plain(): unknown {
+    try {
+      return this.#document.toJS();
+    } catch (error) {
+      if (!(error instanceof ReferenceError)) throw error;
+      this.problems.push({
+        file: this.file,
+        ...this.#position(0),
+        message: `The aliases cannot be resolved: ${error.message}.`,
+        remedy: "Write the values out in place of the aliases.",
+      });
+      return undefined;
+    }
   }
 
   report(path: Path, message: string, remedy: string): void {

@@ -284,7 +284,8 @@ export class RunProtocol {
         );
       return "done before; successor sent again";
     }
-    if (message.step !== run.currentStep) return "stale";
+    // Nobody sends the second one: the successor of a shard's last slice is no message of that shard.
+    if (message.step !== run.currentStep || checkpoint.state === "done") return "stale";
     if (message.attempt < checkpoint.attempt) {
       // A later attempt was decided, but may never have been sent.
       await this.#send(
