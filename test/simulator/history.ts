@@ -1,26 +1,45 @@
 /** A history is data: what administrators and guests do, when runs are started, and what may go wrong meanwhile. */
 import { Chance } from "./random.ts";
+import { type Variation, variations } from "./ruleSets.ts";
 
 export const edits = [
+  // Of a guest.
   "add",
+  "invite",
+  "accept",
   "rename",
+  "vip",
+  "leave",
   "block",
   "unblock",
   "softDelete",
   "purge",
   "restore",
+  "turnMember",
+  "turnGuest",
   "newMail",
+  "newManager",
+  // Of an account.
   "accountByHand",
   "accountMoved",
   "accountChanged",
+  "accountDeleted",
+  "accountEnabled",
 ] as const;
+export type Edit = (typeof edits)[number];
 
 export type Event =
-  | { readonly kind: "edit"; readonly edit: (typeof edits)[number]; readonly guest: number }
+  | { readonly kind: "edit"; readonly edit: Edit; readonly guest: number }
+  | { readonly kind: "rules"; readonly variations: readonly Variation[]; readonly broken: boolean }
   | { readonly kind: "cycle"; readonly cycle: "initial" | "delta" }
   | { readonly kind: "profile"; readonly connector: string; readonly profile: string }
   | { readonly kind: "stop" }
   | { readonly kind: "timer" }
+  | { readonly kind: "staging"; readonly on: boolean }
+  /** The source's listings leave a guest out from now on, or no longer. */
+  | { readonly kind: "listing"; readonly guest: number }
+  /** A directory forgets its watermarks. */
+  | { readonly kind: "forget"; readonly directory: "guests" | "accounts" }
   | { readonly kind: "pass"; readonly hours: number }
   /** So many deliveries; the rest of what is under way goes on beside the next event. */
   | { readonly kind: "deliver"; readonly count: number };
@@ -38,6 +57,8 @@ export const troubles = [
   "jump",
   /** A request to the tables fails, before or after it was done. */
   "store",
+  /** A transaction is refused as if a row had changed, though none has, or though it was done. */
+  "conflict",
   /** A directory is unreachable or throttles. */
   "directory",
   /** The answer to a write is lost. */
@@ -45,16 +66,32 @@ export const troubles = [
 ] as const;
 export type Trouble = (typeof troubles)[number];
 
+/** What a script or MIM has left in the directory for a guest. */
+export const leftBehind = ["stamped", "byName", "byUpn"] as const;
+
 export interface History {
   readonly seed: number;
   readonly guests: number;
+  /** Accounts that are there before the first cycle, for the first guests. */
+  readonly accounts: readonly (typeof leftBehind)[number][];
+  readonly rules: readonly Variation[];
+  /** Whether rules are activated by the rules connector; otherwise they come with a deployment. */
+  readonly rulesConnector: boolean;
   readonly workers: number;
+  /** Messages that are worked on at a time, over all workers, their requests in any order; one: one after another. */
+  readonly concurrency: number;
   readonly detectsDuplicates: boolean;
   /** Objects in a page of an import. */
   readonly pageSize: number;
+  /** Changes in a batch of an export. */
+  readonly batchSize: number;
+  /** Whether the source says how many objects it has. */
+  readonly counts: boolean;
   /** Whether each message works on one page only, or until it is done. */
   readonly slices: "short" | "long";
   readonly troubles: readonly Trouble[];
+  /** The effect after which a process dies, of all effects of the history; null: none beside those by chance. */
+  readonly crashAt: number | null;
   readonly events: readonly Event[];
 }
 
@@ -69,32 +106,80 @@ export const guestsMax = 8;
 
 export function historyOf(seed: number): History {
   const chance = new Chance(seed);
+  const rulesConnector = chance.happens(0.4);
   const events: Event[] = [{ kind: "cycle", cycle: "initial" }];
-  for (let left = chance.integer(3, 14); left > 0; left--) events.push(eventBy(chance));
+  for (let left = chance.integer(3, 14); left > 0; left--) events.push(eventBy(chance, rulesConnector));
+  const guests = chance.integer(1, guestsMax - 2);
   return {
     seed,
-    guests: chance.integer(1, guestsMax - 2),
+    guests,
+    accounts: chance.happens(0.4)
+      ? Array.from({ length: chance.integer(1, guests) }, () => chance.one(leftBehind))
+      : [],
+    rules: chance.happens(0.7) ? variationsBy(chance) : [],
+    rulesConnector,
     workers: chance.integer(1, 4),
+    concurrency: chance.happens(0.5) ? 1 : chance.integer(2, 6),
     detectsDuplicates: chance.happens(0.5),
     pageSize: chance.integer(1, 5),
+    batchSize: chance.integer(1, 4),
+    counts: chance.happens(0.7),
     slices: chance.happens(0.5) ? "short" : "long",
     troubles: troubles.filter(() => chance.happens(0.6)),
+    crashAt: null,
     events,
   };
 }
 
-function eventBy(chance: Chance): Event {
+/**
+ * A short history for the crash after each of its effects in turn: two cycles with edits between them, nothing else
+ * going wrong, all that `historyOf` varies besides being varied.
+ */
+export function calmHistoryOf(seed: number): History {
+  const chance = new Chance(seed ^ 0x2545f491);
+  const between: Event[] = [];
+  for (let left = chance.integer(2, 4); left > 0; left--)
+    between.push({ kind: "edit", edit: chance.one(edits), guest: chance.integer(0, 3) });
+  const events: Event[] = [
+    { kind: "cycle", cycle: "initial" },
+    { kind: "deliver", count: 200 },
+    ...between,
+    { kind: "cycle", cycle: "delta" },
+    { kind: "deliver", count: 200 },
+  ];
+  const { guests, ...rest } = historyOf(seed);
+  return {
+    ...rest,
+    guests: Math.min(guests, 3),
+    accounts: rest.accounts.slice(0, Math.min(guests, 3)),
+    troubles: [],
+    events,
+  };
+}
+
+function variationsBy(chance: Chance): Variation[] {
+  return variations.filter(() => chance.happens(0.35));
+}
+
+function eventBy(chance: Chance, rulesConnector: boolean): Event {
   const which = chance.next();
-  if (which < 0.45) return { kind: "edit", edit: chance.one(edits), guest: chance.integer(0, guestsMax - 1) };
-  if (which < 0.65) return { kind: "cycle", cycle: chance.happens(0.7) ? "delta" : "initial" };
-  if (which < 0.75) {
+  if (which < 0.43) return { kind: "edit", edit: chance.one(edits), guest: chance.integer(0, guestsMax - 1) };
+  if (which < 0.61) return { kind: "cycle", cycle: chance.happens(0.7) ? "delta" : "initial" };
+  if (which < 0.7) {
     const connector = chance.one(["AADMA", "ADMA"]);
     const known = connector === "ADMA" ? profiles : profiles.slice(0, 4);
     return { kind: "profile", connector, profile: chance.one(known) };
   }
-  if (which < 0.9) return { kind: "deliver", count: chance.integer(1, 25) };
-  if (which < 0.93) return { kind: "stop" };
-  if (which < 0.97) return { kind: "timer" };
+  if (which < 0.82) return { kind: "deliver", count: chance.integer(1, 25) };
+  if (which < 0.88) {
+    const broken = rulesConnector && chance.happens(0.2);
+    return { kind: "rules", variations: variationsBy(chance), broken };
+  }
+  if (which < 0.9) return { kind: "stop" };
+  if (which < 0.93) return { kind: "timer" };
+  if (which < 0.95) return { kind: "staging", on: chance.happens(0.5) };
+  if (which < 0.97) return { kind: "listing", guest: chance.integer(0, guestsMax - 1) };
+  if (which < 0.98) return { kind: "forget", directory: chance.one(["guests", "accounts"] as const) };
   return { kind: "pass", hours: chance.one([1, 24, 24 * 31]) };
 }
 
@@ -107,6 +192,12 @@ export function* smaller(history: History): Generator<History> {
   }
   for (const trouble of history.troubles)
     yield { ...history, troubles: history.troubles.filter((one) => one !== trouble) };
+  for (const variation of history.rules)
+    yield { ...history, rules: history.rules.filter((one) => one !== variation) };
+  if (history.rulesConnector && !events.some((event) => event.kind === "rules" && event.broken))
+    yield { ...history, rulesConnector: false };
+  if (history.accounts.length > 0) yield { ...history, accounts: history.accounts.slice(1) };
+  if (history.concurrency > 1) yield { ...history, concurrency: 1 };
   if (history.workers > 1) yield { ...history, workers: 1 };
   if (history.guests > 1) yield { ...history, guests: history.guests - 1 };
   if (history.slices === "short") yield { ...history, slices: "long" };

@@ -6,18 +6,16 @@ import { createHash } from "node:crypto";
 import type { Engine } from "../../src/engine/engine.ts";
 import { messageId, type StepMessage } from "../../src/engine/ports/bus.ts";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
-import {
-  type Operation,
-  type Row,
-  type RowPage,
-  type RowQuery,
-  StoreError,
-} from "../../src/engine/ports/tables.ts";
-import { RunInTheWay } from "../../src/engine/stores/runs.ts";
-import { CountedTables, EngineWorld, guestId, guestOu, Life } from "../support/engineWorld.ts";
+import { StoreError } from "../../src/engine/ports/tables.ts";
+import { EngineWorld, Life } from "../support/engineWorld.ts";
 import { Crash } from "../support/runWorld.ts";
+import { applyEdit } from "./edits.ts";
 import { type Event, type History, smaller, type Trouble } from "./history.ts";
 import { Chance } from "./random.ts";
+import { brokenTexts, ruleSet, type Variation } from "./ruleSets.ts";
+import { TroubledTables } from "./troubledTables.ts";
+import { Turns } from "./turns.ts";
+import { ending, leaveBehind, twice, wrongAtRest, wronglyCounted } from "./verdict.ts";
 
 export interface Outcome {
   /** What is not as it must be; empty when all is well. */
@@ -26,6 +24,8 @@ export interface Outcome {
   /** SHA-256 of the trace. */
   readonly digest: string;
   readonly deliveries: number;
+  /** Transactions, messages sent and writes to a directory while events happened. */
+  readonly effects: number;
 }
 
 /** Bugs that are put in on purpose, to see whether they would be found. */
@@ -37,17 +37,20 @@ export interface Sabotage {
 }
 
 const minuteMs = 60_000;
-/** More deliveries than any history needs: beyond them it never comes to rest. */
+/** More than any history needs: beyond them it never comes to rest. */
 const deliveriesMax = 5_000;
+const turnsMax = 300_000;
 /** As Service Bus is set up for us. */
 const deliveryCountMax = 10;
+/** What may be answered to somebody who asks for a run; anything else is a bug. */
+const refusals = new Set(["RunInTheWay", "StoreError", "ConnectorError", "ConfigurationError"]);
 
 export async function simulate(history: History, sabotage: Sabotage = {}): Promise<Outcome> {
   const play = new Play(history, sabotage);
   const violations = await play.run();
-  const { trace, deliveries } = play;
+  const { trace, deliveries, effects } = play;
   const digest = createHash("sha256").update(trace.join("\n")).digest("hex");
-  return { violations, trace, digest, deliveries };
+  return { violations, trace, digest, deliveries, effects };
 }
 
 /** The smallest history found that still violates something. */
@@ -67,93 +70,97 @@ export async function shrink(history: History, sabotage?: Sabotage, attemptsMax 
   return smallest;
 }
 
+/** The history with a crash after each of its effects in turn, or after every `stride`-th from `first` on. */
+export async function* crashedEverywhere(history: History, stride = 1, first = 1): AsyncGenerator<History> {
+  const { effects } = await simulate(history);
+  for (let crashAt = first; crashAt <= effects; crashAt += stride) yield { ...history, crashAt };
+}
+
+/** A process that runs the engine. */
 interface Worker {
   engine: Engine;
   life: Life;
   /** The number that the world knows it by. */
   number: number;
-  /** Set while it is frozen in the middle of its work. */
-  thaw: (() => void) | null;
+  /** Stopped in the middle of its work. */
+  frozen: boolean;
 }
 
-class TroubledTables extends CountedTables {
-  /** Called before and after each request; may throw. */
-  trouble: (when: "before" | "after") => void = () => undefined;
-  blind = false;
-
-  override async get(table: string, partition: string, row: string): Promise<Row | undefined> {
-    this.trouble("before");
-    return super.get(table, partition, row);
-  }
-
-  override async query(table: string, query: RowQuery, continuation?: string): Promise<RowPage> {
-    this.trouble("before");
-    return super.query(table, query, continuation);
-  }
-
-  override async transact(
-    table: string,
-    partition: string,
-    operations: readonly Operation[],
-  ): Promise<readonly string[]> {
-    this.trouble("before");
-    const etags = await super.transact(
-      table,
-      partition,
-      this.blind ? operations.map(unconditional) : operations,
-    );
-    this.trouble("after");
-    return etags;
-  }
+/** Something that a process is at. */
+interface Task {
+  readonly worker: Worker;
+  readonly number: number;
+  done: boolean;
 }
 
-function unconditional(operation: Operation): Operation {
-  return operation.kind === "replace"
-    ? { kind: "replace", row: operation.row, properties: operation.properties }
-    : operation;
+/** Dies by its own effects, or by those of all processes. */
+class SharedLife extends Life {
+  readonly #diesNow: () => boolean;
+
+  constructor(diesNow: () => boolean) {
+    super(Number.POSITIVE_INFINITY);
+    this.#diesNow = diesNow;
+  }
+
+  override dies(): boolean {
+    if (this.#diesNow()) this.left = 0;
+    return super.dies();
+  }
 }
 
 class Play {
   readonly trace: string[] = [];
   deliveries = 0;
+  effects = 0;
   readonly #history: History;
   readonly #sabotage: Sabotage;
   readonly #chance: Chance;
+  readonly #turns: Turns;
   readonly #tables = new TroubledTables();
   readonly #world: EngineWorld;
   readonly #workers: Worker[] = [];
   readonly #deliveryCounts = new Map<string, number>();
-  readonly #underWay = new Set<Promise<void>>();
   readonly #bugs: string[] = [];
+  #tasks: Task[] = [];
+  #turnsTaken = 0;
   #troubled = true;
   #processes = 0;
-  #freezing: { readonly worker: Worker; left: number } | null = null;
+  #rules: readonly Variation[];
 
   constructor(history: History, sabotage: Sabotage) {
     this.#history = history;
     this.#sabotage = sabotage;
     this.#chance = new Chance(history.seed ^ 0x5f3759df);
+    this.#turns = new Turns(this.#chance);
+    this.#rules = history.rules;
     this.#world = new EngineWorld({
+      configuration: ruleSet(history.rules, history.rulesConnector),
       detectsDuplicates: history.detectsDuplicates,
       tables: this.#tables,
-      connector: { pageSize: history.pageSize },
+      connector: { pageSize: history.pageSize, exportBatchMax: history.batchSize },
       timings: history.slices === "short" ? { budgetMs: 0 } : {},
     });
     this.#processes = 1; // the world's own
-    this.#tables.blind = sabotage.blindWrites ?? false;
+    this.#prepare();
+  }
+
+  #prepare(): void {
+    const { guests, accounts } = this.#world;
+    guests.counts = this.#history.counts;
+    for (const directory of [guests, accounts]) directory.allow("manager", "reference");
+    this.#tables.blind = this.#sabotage.blindWrites ?? false;
     this.#tables.trouble = (when) => {
-      if (this.#may("store", when === "before" ? 0.004 : 0.002))
+      if (this.#may("store", when === "after" ? 0.002 : 0.004))
         throw new StoreError("unreachable", `The tables did not answer (${when}).`);
+      // The client library repeats a request whose answer it has not got, and is told what it has done itself.
+      if (when !== "read" && this.#may("conflict", 0.004))
+        throw new StoreError("conflict", `The row has changed (${when}).`);
     };
-    this.#world.beforeTransaction = (_table, _operations, number) => this.#perhapsFreeze(number);
-    for (const directory of [this.#world.guests, this.#world.accounts]) {
+    for (const directory of [guests, accounts]) {
       const fail = (probability: number, trouble: Trouble) => () => {
         if (!this.#may(trouble, probability)) return;
-        const kind = this.#chance.happens(0.5) ? "unreachable" : "throttled";
-        throw new ConnectorError(
-          trouble === "lostAnswer" ? "unreachable" : kind,
-          "The directory did not answer.",
-        );
+        const kind = this.#chance.happens(0.5) && trouble !== "lostAnswer" ? "throttled" : "unreachable";
+        throw new ConnectorError(kind, "The directory did not answer.");
       };
       directory.beforePage = fail(0.05, "directory");
       directory.beforeWrite = fail(0.05, "directory");
@@ -162,19 +169,25 @@ class Play {
   }
 
   async run(): Promise<readonly string[]> {
-    for (let number = 0; number < this.#history.guests; number++) this.#world.addGuest(number);
-    for (let number = 0; number < this.#history.workers; number++) this.#workers.push(this.#newWorker());
+    const { guests, accounts, workers, events } = this.#history;
+    for (let number = 0; number < guests; number++) {
+      const id = this.#world.addGuest(number);
+      const kind = accounts[number];
+      if (kind !== undefined) leaveBehind(this.#world, this.#world.guests.objects.get(id)!, kind);
+    }
+    for (let number = 0; number < workers; number++) this.#workers.push(this.#newWorker());
+    this.#world.turn = (process) => this.#turns.wait(process);
     try {
-      for (const event of this.#history.events) {
+      for (const event of events) {
         this.#world.now += minuteMs;
         await this.#apply(event);
         await this.#deliver(this.#chance.integer(0, 12));
-        const wrong = [...this.#twice(), ...this.#bugs];
+        const wrong = [...twice(this.#world), ...this.#bugs];
         if (wrong.length > 0) return wrong;
       }
       return await this.#calm();
     } catch (error) {
-      return [`${(error as Error).name}: ${(error as Error).message}`];
+      return [`${(error as Error).stack}`];
     }
   }
 
@@ -185,7 +198,9 @@ class Play {
     this.trace.push(JSON.stringify(event));
     switch (event.kind) {
       case "edit":
-        return this.#edit(event.edit, event.guest);
+        return applyEdit(world, event.edit, event.guest);
+      case "rules":
+        return this.#changeRules(event.variations, event.broken);
       case "cycle":
         return this.#ask(({ engine }) => engine.startCycle(event.cycle, "http"));
       case "profile":
@@ -196,6 +211,18 @@ class Play {
         return this.#ask(async ({ engine }) => {
           for (const id of await engine.runs.openIds()) await engine.protocol.requestStop(id);
         });
+      case "staging":
+        world.stagingMode = event.on;
+        return;
+      case "listing": {
+        const id = [...world.guests.objects.keys()][event.guest];
+        const { forgotten } = world.guests;
+        if (id !== undefined && !forgotten.delete(id)) forgotten.add(id);
+        return;
+      }
+      case "forget":
+        world[event.directory].honouredFrom = ++world[event.directory].version;
+        return;
       case "pass":
         world.now += event.hours * 60 * minuteMs;
         return;
@@ -204,112 +231,78 @@ class Play {
     }
   }
 
-  #edit(edit: typeof import("./history.ts").edits[number], number: number): void {
-    const { guests, accounts, now } = this.#world;
-    const id = guestId(number);
-    const guest = guests.objects.get(id);
-    const here = guest !== undefined && guest.gone === null;
-    const [account] = this.#world.accountsOf(id);
-    switch (edit) {
-      case "add":
-        if (guest === undefined) this.#world.addGuest(number);
-        return;
-      case "rename":
-        if (here) guests.change(id, { displayName: `Name ${now}` });
-        return;
-      case "newMail":
-        if (here) guests.change(id, { mail: `${now}@example.org` });
-        return;
-      case "block":
-      case "unblock":
-        if (here) guests.change(id, { accountEnabled: edit === "unblock" });
-        return;
-      case "softDelete":
-        if (here) guests.remove(id, "softDeleted");
-        return;
-      case "purge":
-        if (guest?.gone === "softDeleted") guests.remove(id, "deleted");
-        return;
-      case "restore":
-        if (guest?.gone === "softDeleted") guests.restore(id);
-        return;
-      case "accountByHand": {
-        const dn = `CN=By hand ${number},${guestOu}`;
-        if (accounts.holderOf(dn, {}) === undefined) accounts.add(dn, { displayName: "Made by hand" });
-        return;
-      }
-      case "accountMoved": {
-        const dn = `CN=${id},OU=Moved,${guestOu}`;
-        if (account !== undefined && accounts.holderOf(dn, {}) === undefined)
-          accounts.rename(account.anchor, dn);
-        return;
-      }
-      case "accountChanged":
-        if (account !== undefined) accounts.change(account.anchor, { displayName: "Changed by hand" });
-        return;
+  /** With the rules connector the files change under running processes; without it a deployment replaces them. */
+  #changeRules(variations: readonly Variation[], broken: boolean): void {
+    const configuration = ruleSet(variations, this.#history.rulesConnector);
+    if (broken) this.#world.ruleFiles = brokenTexts(configuration);
+    else {
+      this.#rules = variations;
+      if (this.#history.rulesConnector) this.#world.ruleFiles = configuration.ruleTexts;
+      else this.#deploy();
     }
+  }
+
+  #deploy(): void {
+    this.#world.configuration = ruleSet(this.#rules, this.#history.rulesConnector);
+    // Some go on with what they have begun.
+    for (const worker of this.#workers)
+      if (!this.#tasks.some((task) => task.worker === worker)) this.#replace(worker);
   }
 
   /** Somebody asks one of the processes for something; it may die of it, refuse, or not reach its tables. */
   async #ask(what: (worker: Worker) => Promise<unknown>): Promise<void> {
     const worker = this.#free();
     if (worker === undefined) return;
-    try {
-      await what(worker);
-      if (worker.life.dead) throw new Crash();
-      this.trace.push("asked");
-    } catch (error) {
-      if (error instanceof Crash) this.#replace(worker);
-      else if (
-        !(error instanceof RunInTheWay || error instanceof StoreError || error instanceof ConnectorError)
-      )
-        throw error;
-      this.trace.push(`asked: ${(error as Error).name}`);
-    }
+    const task = this.#begin(worker, async (life) => {
+      try {
+        await what(worker);
+        if (life.dead) throw new Crash();
+        this.trace.push("asked");
+      } catch (error) {
+        if (error instanceof Crash) this.#died(worker, life);
+        else if (!refusals.has((error as Error).name)) this.#bugs.push(`asked: ${(error as Error).stack}`);
+        this.trace.push(`asked: ${(error as Error).name}`);
+      }
+    });
+    await this.#wait(task);
   }
 
   async #deliver(count: number): Promise<void> {
     const { bus } = this.#world;
-    for (let done = 0; done < count; done++) {
-      if (++this.deliveries > deliveriesMax) throw new Error(`no rest after ${deliveriesMax} deliveries`);
-      if (this.#may("jump", 0.02)) this.#world.now += this.#chance.integer(1, 5) * minuteMs;
-      if (this.#chance.happens(0.03)) await this.#watch();
-      if (this.#chance.happens(0.3)) this.#thawOne();
+    for (let done = 0; done < count; ) {
+      const active = this.#active();
       const due = bus.waiting.filter(({ at }) => at <= this.#world.now);
-      const next = this.#may("delay", 0.3) ? due[this.#chance.integer(0, due.length - 1)] : due[0];
       const worker = this.#free();
-      if (next === undefined || worker === undefined) {
-        if (this.#thawOne()) continue;
-        if (bus.waiting.length === 0) return;
-        this.#world.now = Math.max(this.#world.now, Math.min(...bus.waiting.map(({ at }) => at)));
-        continue;
-      }
-      bus.waiting.splice(bus.waiting.indexOf(next), 1);
-      if (this.#may("duplicate", 0.1)) {
-        const later = this.#chance.happens(0.5) ? this.#chance.integer(1, 300_000) : 0;
-        bus.waiting.push({ ...next, at: this.#world.now + later });
-      }
-      if (this.#may("crash", 0.12)) this.#replace(worker, this.#chance.integer(1, 60));
-      if (this.#may("freeze", 0.08)) this.#freezing = { worker, left: this.#chance.integer(0, 6) };
-      await this.#hand(worker, next.message, next.queue);
+      const mayBegin = active.length < this.#history.concurrency && worker !== undefined && due.length > 0;
+      if (mayBegin && (active.length === 0 || this.#chance.happens(0.3))) {
+        done++;
+        await this.#deliverOne(worker, due);
+      } else if (active.length > 0) await this.#turn();
+      else if (this.#thawOne()) continue;
+      else if (bus.waiting.length === 0) return;
+      else this.#world.now = Math.max(this.#world.now, Math.min(...bus.waiting.map(({ at }) => at)));
     }
   }
 
-  /** Hands a message to a process and waits until it is done with it, or frozen in it. */
-  async #hand(worker: Worker, message: StepMessage, queue: string): Promise<void> {
-    let settled = false;
-    const work = this.#receive(worker, message, queue).finally(() => {
-      settled = true;
-      this.#underWay.delete(work);
-    });
-    this.#underWay.add(work);
-    while (!settled && worker.thaw === null) await new Promise(setImmediate);
-    this.#freezing = null;
-    if (settled) await work;
-    else this.trace.push(`worker frozen in ${messageId(message)}`);
+  async #deliverOne(worker: Worker, due: EngineWorld["bus"]["waiting"]): Promise<void> {
+    const { bus } = this.#world;
+    if (++this.deliveries > deliveriesMax) throw new Error(`no rest after ${deliveriesMax} deliveries`);
+    if (this.#may("jump", 0.02)) this.#world.now += this.#chance.integer(1, 5) * minuteMs;
+    if (this.#chance.happens(0.03)) await this.#watch();
+    if (this.#chance.happens(0.3)) this.#thawOne();
+    const next = this.#may("delay", 0.3) ? this.#chance.one(due) : due[0]!;
+    const index = bus.waiting.indexOf(next);
+    if (index < 0) return; // the watchdog's wait has let somebody else have it
+    bus.waiting.splice(index, 1);
+    if (this.#may("duplicate", 0.1)) {
+      const later = this.#chance.happens(0.5) ? this.#chance.integer(1, 300_000) : 0;
+      bus.waiting.push({ ...next, at: this.#world.now + later });
+    }
+    if (this.#may("crash", 0.12)) worker.life.left = Math.min(worker.life.left, this.#chance.integer(1, 60));
+    await this.#wait(this.#begin(worker, (life) => this.#receive(worker, life, next.message, next.queue)));
   }
 
-  async #receive(worker: Worker, message: StepMessage, queue: string): Promise<void> {
+  async #receive(worker: Worker, life: Life, message: StepMessage, queue: string): Promise<void> {
     const { bus } = this.#world;
     const id = messageId(message);
     const again = (why: string): void => {
@@ -319,7 +312,7 @@ class Play {
       if (count < deliveryCountMax) bus.waiting.unshift({ message, queue, at: 0 });
       else bus.waiting.push({ message, queue: `${queue}/$deadletterqueue`, at: 0 });
     };
-    const { engine, life } = worker;
+    const { engine } = worker;
     try {
       const outcome = queue.endsWith("/$deadletterqueue")
         ? await engine.protocol.receiveDeadLetter(message, "delivered too often")
@@ -328,7 +321,7 @@ class Play {
       this.trace.push(`${id}: ${outcome}`);
     } catch (error) {
       if (error instanceof Crash) {
-        if (worker.life === life) this.#replace(worker);
+        this.#died(worker, life);
         again("crashed");
       } else {
         again((error as Error).message);
@@ -341,53 +334,84 @@ class Play {
   async #watch(): Promise<void> {
     const worker = this.#free();
     if (worker === undefined) return;
-    try {
-      const woken = await worker.engine.protocol.watch();
-      if (worker.life.dead) throw new Crash();
-      for (const one of woken) this.trace.push(`watchdog: ${one}`);
-    } catch (error) {
-      if (error instanceof Crash) this.#replace(worker);
-      else if (!(error instanceof StoreError)) throw error;
-    }
+    const task = this.#begin(worker, async (life) => {
+      try {
+        const woken = await worker.engine.protocol.watch();
+        if (life.dead) throw new Crash();
+        for (const one of woken) this.trace.push(`watchdog: ${one}`);
+      } catch (error) {
+        if (error instanceof Crash) this.#died(worker, life);
+        else if (!(error instanceof StoreError)) this.#bugs.push(`watchdog: ${(error as Error).stack}`);
+      }
+    });
+    await this.#wait(task);
   }
 
   // ---- processes -----------------------------------------------------------------------------------------------
 
-  #newWorker(effects = Number.POSITIVE_INFINITY): Worker {
-    const life = new Life(effects);
+  #newWorker(): Worker {
+    const life = new SharedLife(() => this.#troubled && ++this.effects === this.#history.crashAt);
     const engine = this.#world.newEngine(life);
     this.#sabotage.engine?.(engine);
-    return { engine, life, number: this.#processes++, thaw: null };
+    return { engine, life, number: this.#processes++, frozen: false };
   }
 
-  #replace(worker: Worker, effects?: number): void {
-    Object.assign(worker, this.#newWorker(effects));
+  #replace(worker: Worker): void {
+    Object.assign(worker, this.#newWorker());
+  }
+
+  /** What else the process was at ends as well, with its next request. */
+  #died(worker: Worker, life: Life): void {
+    if (worker.life === life) this.#replace(worker);
   }
 
   #free(): Worker | undefined {
-    const free = this.#workers.filter(({ thaw }) => thaw === null);
+    const free = this.#workers.filter(({ frozen }) => !frozen);
     return free.length === 0 ? undefined : this.#chance.one(free);
   }
 
-  async #perhapsFreeze(number: number): Promise<void> {
-    const freezing = this.#freezing;
-    if (freezing === null || freezing.worker.number !== number || freezing.left-- > 0) return;
-    this.#freezing = null;
-    const { worker } = freezing;
-    await new Promise<void>((resolve) => {
-      worker.thaw = () => {
-        worker.thaw = null;
-        resolve();
-      };
+  #begin(worker: Worker, work: (life: Life) => Promise<void>): Task {
+    const task: Task = { worker, number: worker.number, done: false };
+    this.#tasks.push(task);
+    void work(worker.life).then(() => {
+      task.done = true;
+      this.#tasks = this.#tasks.filter((one) => one !== task);
     });
+    return task;
+  }
+
+  /** Until the task is done or frozen, where one is worked on after another; otherwise it goes on beside others. */
+  async #wait(task: Task): Promise<void> {
+    if (this.#history.concurrency > 1) return;
+    await new Promise(setImmediate);
+    while (!task.done && !this.#isFrozen(task)) await this.#turn();
+    if (!task.done) this.trace.push("frozen");
+  }
+
+  #isFrozen({ worker, number }: Task): boolean {
+    return worker.frozen && worker.number === number;
+  }
+
+  #active(): Task[] {
+    return this.#tasks.filter((task) => !this.#isFrozen(task));
+  }
+
+  async #turn(): Promise<void> {
+    if (++this.#turnsTaken > turnsMax) throw new Error(`no rest after ${turnsMax} requests`);
+    if (this.#may("freeze", 0.004)) {
+      const active = this.#active();
+      if (active.length > 0) this.#chance.one(active).worker.frozen = true;
+    }
+    const frozen = new Set(this.#workers.filter((worker) => worker.frozen).map(({ number }) => number));
+    if ((await this.#turns.next((number) => !frozen.has(number))) === null) await new Promise(setImmediate); // what was begun has not come to its first request
   }
 
   #thawOne(): boolean {
-    const frozen = this.#workers.filter(({ thaw }) => thaw !== null);
+    const frozen = this.#workers.filter((worker) => worker.frozen);
     if (frozen.length === 0) return false;
     // Long enough that its lease has been taken over, or not.
     if (this.#chance.happens(0.5)) this.#world.now += 100_000;
-    this.#chance.one(frozen).thaw!();
+    this.#chance.one(frozen).frozen = false;
     return true;
   }
 
@@ -400,70 +424,43 @@ class Play {
   async #calm(): Promise<readonly string[]> {
     const world = this.#world;
     this.#troubled = false;
-    while (this.#thawOne()) await new Promise(setImmediate);
-    await Promise.all(this.#underWay);
-    for (const worker of this.#workers) this.#replace(worker);
+    for (const worker of this.#workers) worker.frozen = false;
+    while (this.#tasks.length > 0) await this.#turn();
+    world.turn = () => undefined;
     world.bus.waiting.splice(
       0,
       world.bus.waiting.length,
       ...world.bus.waiting.filter(({ queue }) => !queue.endsWith("/$deadletterqueue")),
     );
+    world.guests.forgotten.clear();
+    world.stagingMode = false;
+    world.configuration = ruleSet(this.#rules, this.#history.rulesConnector);
+    world.ruleFiles = null;
     world.restart();
     this.#sabotage.engine?.(world.engine);
-    // What was held back by delays of objects or by grace is due within two months.
+    // What was held back by delays of objects is due by then.
     await world.settle();
-    for (let round = 0; round < 2; round++) {
+    let full = await world.lastRun();
+    // New rules are activated in the first round, and used in the next.
+    for (let round = this.#history.rulesConnector ? 3 : 2; round > 0; round--) {
       world.now += 24 * 60 * minuteMs;
-      await world.cycle("initial");
+      full = await world.cycle("initial");
     }
+    const counted = wronglyCounted(world, full);
     world.accounts.writes.length = 0;
     const last = await world.cycle("delta");
     const again = await world.cycle("delta");
-    const violations = [...this.#bugs, ...this.#twice(), ...(await this.#wrong())];
-    if (last.status !== "success" || again.status !== "success")
-      violations.push(`the last cycles ended with ${last.status} and ${again.status}`);
+    const violations = [
+      ...this.#bugs,
+      ...twice(world),
+      ...(await wrongAtRest(world, this.#rules)),
+      ...counted,
+    ];
+    const statuses = [full, last, again].map(({ status }) => status);
+    if (statuses.some((status) => status !== "success"))
+      violations.push(`the last cycles ended with ${statuses.join(", ")}`);
     if (world.accounts.writes.length > 0) violations.push(`not at rest: ${world.accounts.writes.join("; ")}`);
-    const open = await world.engine.runs.openIds();
-    if (open.length > 0) violations.push(`open runs: ${open.join(", ")}`);
-    this.trace.push(...(await this.#ending()));
+    this.trace.push(...ending(world));
     return violations;
-  }
-
-  #twice(): string[] {
-    const { guests } = this.#world;
-    return [...guests.objects.keys()]
-      .map((id) => [id, this.#world.accountsOf(id).length] as const)
-      .filter(([, count]) => count > 1)
-      .map(([id, count]) => `${id} has ${count} accounts`);
-  }
-
-  async #wrong(): Promise<string[]> {
-    const world = this.#world;
-    const living = [...world.wanted()].filter(([id]) => world.guests.objects.get(id)!.gone === null);
-    const wrong = world.wrong(new Map(living)).filter((one) => !one.includes("should not be there"));
-    for (const { anchor, gone } of world.guests.objects.values()) {
-      if (gone === null) continue;
-      for (const { attributes, dn } of world.accountsOf(anchor))
-        if (attributes.userAccountControl !== 262658n) wrong.push(`${dn} of a gone guest is enabled`);
-    }
-    for (const [guest, ids] of await world.persons())
-      if (guest !== "nobody" && ids.length > 1) wrong.push(`${guest} is ${ids.length} persons`);
-    for (const connector of ["AADMA", "ADMA"]) {
-      const [counted, held] = await world.countedAndHeld(connector);
-      if (JSON.stringify(counted) !== JSON.stringify(held))
-        wrong.push(`${connector} counts ${JSON.stringify(counted)} and holds ${JSON.stringify(held)}`);
-    }
-    const byHand = world.accounts.listed().filter(({ dn }) => dn.startsWith("CN=By hand"));
-    for (const { dn, attributes } of byHand)
-      if (attributes.displayName !== "Made by hand") wrong.push(`${dn} is not ours and was changed`);
-    return [...wrong, ...(await world.outstanding())];
-  }
-
-  /** The directory in the end, as a part of the trace. */
-  async #ending(): Promise<string[]> {
-    return this.#world.accounts
-      .listed()
-      .map(({ dn, attributes }) => `${dn} ${String(attributes.userAccountControl)} ${attributes.displayName}`)
-      .sort();
   }
 }

@@ -169,6 +169,8 @@ export interface WorldOptions {
 
 export class EngineWorld {
   now = Date.parse("2026-01-01T00:00:00Z");
+  /** Of the processes that start from now on. */
+  configuration: Configuration;
   tables: CountedTables;
   readonly bus: MemoryBus;
   readonly guests = guestDirectory();
@@ -184,6 +186,8 @@ export class EngineWorld {
     operations: readonly Operation[],
     engine: number,
   ) => Promise<void> | void = () => undefined;
+  /** Called before each request to the tables and each work of a connector, with the process; may wait. */
+  turn: (engine: number) => Promise<void> | undefined = () => undefined;
   /** How many effects each process has that takes over from a dead one. */
   lifeOfEach = Number.POSITIVE_INFINITY;
   /** Effects of the process that runs now. */
@@ -197,6 +201,7 @@ export class EngineWorld {
 
   constructor(options: WorldOptions = {}) {
     this.options = options;
+    this.configuration = options.configuration ?? recipe;
     this.guests.counts = true;
     this.tables = options.tables ?? new CountedTables();
     this.bus = new MemoryBus(options.detectsDuplicates ?? true);
@@ -217,6 +222,7 @@ export class EngineWorld {
 
   newEngine(life = new Life(Number.POSITIVE_INFINITY)): Engine {
     const number = this.#engines++;
+    const { configuration } = this;
     const effect = () => {
       life.alive();
       if (life.dies()) {
@@ -226,17 +232,25 @@ export class EngineWorld {
       this.effects++;
     };
     const open = (directory: MemoryDirectory): Connector =>
-      new MemoryConnector(directory, { ...this.options.connector, alive: life.alive, effect });
+      new MemoryConnector(directory, {
+        ...this.options.connector,
+        alive: life.alive,
+        effect,
+        turn: () => this.turn(number),
+      });
     const tables: Tables = {
       get: async (...asked) => {
+        await this.turn(number);
         life.alive();
         return this.tables.get(...asked);
       },
       query: async (...asked) => {
+        await this.turn(number);
         life.alive();
         return this.tables.query(...asked);
       },
       transact: async (table, partition, operations) => {
+        await this.turn(number);
         await this.beforeTransaction(table, operations, number);
         effect();
         return this.tables.transact(table, partition, operations);
@@ -254,8 +268,8 @@ export class EngineWorld {
       clock: { now: () => this.now },
       random: () => 0.5,
       randomHex: (digits) => (++this.#ids).toString(16).padStart(digits, "0").slice(-digits),
-      configuration: this.options.configuration ?? recipe,
-      ruleFiles: () => this.ruleFiles ?? (this.options.configuration ?? recipe).ruleTexts,
+      configuration,
+      ruleFiles: () => this.ruleFiles ?? configuration.ruleTexts,
       openConnector: ({ name }) =>
         this.options.open?.(name) ?? open(name === "AADMA" ? this.guests : this.accounts),
       stagingMode: () => this.stagingMode,

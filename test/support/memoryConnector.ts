@@ -198,6 +198,8 @@ export interface ConnectorOptions {
   alive?(): void;
   /** Counted as an effect before each write. */
   effect?(): void;
+  /** Waited for before each page, each object that is read and each change that is exported. */
+  turn?(): Promise<void> | undefined;
 }
 
 export class MemoryConnector implements Connector {
@@ -243,6 +245,7 @@ export class MemoryConnector implements Connector {
   async *importPages(start: ImportStart): AsyncGenerator<ImportPage> {
     let place = this.#place(start);
     for (;;) {
+      await this.#options.turn?.();
       this.#ask();
       this.#directory.beforePage();
       const page = place.full ? this.#fullPage(place) : this.#deltaPage(place);
@@ -325,6 +328,7 @@ export class MemoryConnector implements Connector {
   }
 
   async readAbsent(anchors: readonly string[]): Promise<readonly AbsenceVerdict[]> {
+    await this.#options.turn?.();
     this.#ask();
     return anchors.map((anchor): AbsenceVerdict => {
       const object = this.#directory.objects.get(anchor);
@@ -343,6 +347,7 @@ export class MemoryConnector implements Connector {
   ): Promise<readonly ExportResult[]> {
     const results: ExportResult[] = [];
     for (const change of changes) {
+      await this.#options.turn?.();
       this.#ask();
       results.push(this.#export(change, context));
     }

@@ -380,7 +380,13 @@ export class RunProtocol {
         });
       }
     } catch (error) {
-      return await this.#failed(error, run, lease);
+      try {
+        return await this.#failed(error, run, lease);
+      } catch (second) {
+        // Whoever has taken over meets the same failure, if it is still there.
+        if (second instanceof LeaseLost) return second.message;
+        throw second;
+      }
     } finally {
       clearInterval(heartbeat);
     }

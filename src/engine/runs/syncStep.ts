@@ -856,6 +856,8 @@ export class SyncJob {
     const { writer } = this.#slice;
     const metaverseWrites: MetaverseWrite[] = [];
     const gone: string[] = [];
+    /** Connections of the metaverse objects that some of their objects leave. */
+    const left = new Map<string, MetaverseObject["connectors"]>();
     const targets: ObjectWrite[] = [];
     const sources: (ObjectWrite & { readonly counters: Counters })[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
@@ -867,7 +869,21 @@ export class SyncJob {
         if (!before.object.deleted) {
           metaverseWrites.push({ before, after: { ...before.object, deleted: true }, id });
         }
-      } else if (decision.metaverseChanged) metaverseWrites.push({ before, after: decision.metaverse, id });
+      } else if (decision.metaverseChanged) {
+        const after = decision.metaverse;
+        // It is known by them until they are written themselves: otherwise a replay would not come upon them again.
+        const leaving = before.object.connectors.filter(
+          (link) =>
+            decision.objects.some((change) => change.id === link.id) &&
+            !after.connectors.some(({ id: kept }) => kept === link.id),
+        );
+        if (leaving.length > 0) left.set(id, after.connectors);
+        metaverseWrites.push({
+          before,
+          after: leaving.length === 0 ? after : { ...after, connectors: [...after.connectors, ...leaving] },
+          id,
+        });
+      }
 
       // In the third phase what came in has been counted already.
       const counters = flatCounters(
@@ -920,6 +936,7 @@ export class SyncJob {
     await connectorSpace.write(writer, targets);
     await connectorSpace.write(writer, sources);
     if (gone.length > 0) await this.#removeGone(gone);
+    if (left.size > 0) await this.#keepConnections(left);
     if (phase !== "all")
       await metaverse.removeWork(writer, phase === "flow" ? ids : ids.filter((id) => !again.has(id)), phase);
     await this.#slice.report(errors);
@@ -945,6 +962,19 @@ export class SyncJob {
       ];
     });
     await this.#parts.objectHistory.add(writes);
+  }
+
+  async #keepConnections(connections: ReadonlyMap<string, MetaverseObject["connectors"]>): Promise<void> {
+    const { metaverse } = this.#parts;
+    const stored = await metaverse.getMany([...connections.keys()]);
+    const writes = [...stored].map(
+      ([id, before]): MetaverseWrite => ({
+        before,
+        after: { ...before.object, connectors: connections.get(id)! },
+        id,
+      }),
+    );
+    await metaverse.write(this.#slice.writer, writes, this.#indexed);
   }
 
   async #removeGone(ids: readonly string[]): Promise<void> {
