@@ -302,11 +302,12 @@ export class Engine {
       active: () => this.#activeIfItChecks(),
     });
     const ofRules = new RulesStep(this.parts, this.rules, trial);
-    const of = (connector: string) => (connector === this.rulesConnector ? ofRules : usual);
+    const of = (connector: string): StepHandler => (connector === this.rulesConnector ? ofRules : usual);
     return {
       work: (slice) => of(slice.step.connector).work(slice),
+      idle: async (run, step) => (await of(step.connector).idle?.(run, step)) ?? null,
       counted: (run, step) => of(step.connector).counted(run, step),
-      finish: (run, step, isCurrent) => of(step.connector).finish(run, step, isCurrent),
+      finish: async (run, step, isCurrent) => of(step.connector).finish?.(run, step, isCurrent),
       // While new rules wait for approval the active ones are synchronised with.
       standsAlone: ({ connector }) => connector === this.rulesConnector,
     };

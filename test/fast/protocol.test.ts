@@ -93,9 +93,9 @@ describe("one message", () => {
     const worked = counting(world);
     const { id } = await world.protocol.start(importAndExport);
     const [first] = world.bus.waiting;
-    const { list } = world.checkpoints;
-    world.checkpoints.list = async () => {
-      world.checkpoints.list = list;
+    const { createMissing } = world.checkpoints;
+    world.checkpoints.createMissing = async () => {
+      world.checkpoints.createMissing = createMissing;
       throw new StoreError("unreachable", "The tables did not answer.");
     };
     await expect(world.deliver()).rejects.toThrow("did not answer");

@@ -13,7 +13,7 @@ import { addCounters, type Counters } from "../stores/fence.ts";
 import type { Hold } from "../stores/holds.ts";
 import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { PlanHead } from "../stores/plans.ts";
-import type { Approval, RunError } from "../stores/runs.ts";
+import type { Approval, Run, RunError, StepRecord } from "../stores/runs.ts";
 import { chunked } from "../stores/texts.ts";
 import { type EngineParts, historyOrder, isoTime } from "./engine.ts";
 import { runError } from "./importStep.ts";
@@ -25,7 +25,13 @@ import {
   pendingExports,
   planHash,
 } from "./pendingExports.ts";
-import { type Slice, type SliceOutcome, type StepHandler, StepStopped } from "./protocol.ts";
+import {
+  type DoneOutcome,
+  type Slice,
+  type SliceOutcome,
+  type StepHandler,
+  StepStopped,
+} from "./protocol.ts";
 
 interface Cursor {
   /** How many items of the frozen plan have been dealt with. */
@@ -49,6 +55,12 @@ export class ExportStep implements StepHandler {
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
+  }
+
+  async idle(run: Run, { connector }: StepRecord): Promise<DoneOutcome | null> {
+    if (run.approval !== null || this.#parts.stagingMode()) return null;
+    const { exportShards, hold } = await this.#parts.state.get(connector);
+    return exportShards === "" && hold === null ? { kind: "done", status: "success", idle: true } : null;
   }
 
   async work(slice: Slice): Promise<SliceOutcome> {

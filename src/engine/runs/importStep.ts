@@ -15,6 +15,7 @@ import {
 } from "../ports/connector.ts";
 import { StoreError } from "../ports/tables.ts";
 import { anchorHash, type ObjectDigest, type ObjectWrite, type Stored } from "../stores/connectorSpace.ts";
+import type { ConnectorState, StoredState } from "../stores/connectorState.ts";
 import type { Counters } from "../stores/fence.ts";
 import type { RunError } from "../stores/runs.ts";
 import { seenKey } from "../stores/seen.ts";
@@ -69,9 +70,12 @@ export class ImportStep implements StepHandler {
   async work(slice: Slice): Promise<SliceOutcome> {
     const connector = await this.#parts.connector(slice.step.connector);
     const configuration = await this.#parts.configuration(slice.run.rulesVersion, slice.step.connector);
-    const job = new ImportJob(this.#parts, slice, connector, configuration);
+    const stored = await this.#parts.state.read(slice.step.connector);
+    const job = new ImportJob(this.#parts, slice, connector, configuration, stored);
     const cursor =
-      slice.cursor === null ? await this.#begin(slice, connector) : (JSON.parse(slice.cursor) as Cursor);
+      slice.cursor === null
+        ? this.#begin(slice, connector, stored.state)
+        : (JSON.parse(slice.cursor) as Cursor);
     try {
       return await job.run(cursor);
     } catch (error) {
@@ -84,8 +88,7 @@ export class ImportStep implements StepHandler {
     }
   }
 
-  async #begin(slice: Slice, connector: Connector): Promise<Cursor> {
-    const state = await this.#parts.state.get(slice.step.connector);
+  #begin(slice: Slice, connector: Connector, state: ConnectorState): Cursor {
     if (slice.step.type === "fullImport") return start(true, null);
     if (state.watermark === null) return start(true, "There is no watermark yet: a full import was made.");
     if (state.scopeHash !== connector.scopeHash) {
@@ -133,6 +136,8 @@ class ImportJob {
   readonly #options: StagingOptions;
   readonly #context: ConnectorContext;
   readonly #errors: ImportErrors;
+  /** As it was at the start of this slice. */
+  readonly #stored: StoredState;
   /** By anchor hash; only loaded for a full import. */
   #digests: Map<string, ObjectDigest> | null = null;
   #anchorless = 0;
@@ -141,10 +146,17 @@ class ImportJob {
   /** DNs that objects of the page have come to. */
   readonly #arrivals: string[] = [];
 
-  constructor(parts: EngineParts, slice: Slice, connector: Connector, configuration: Configuration) {
+  constructor(
+    parts: EngineParts,
+    slice: Slice,
+    connector: Connector,
+    configuration: Configuration,
+    stored: StoredState,
+  ) {
     this.#parts = parts;
     this.#slice = slice;
     this.#connector = connector;
+    this.#stored = stored;
     this.#definition = configuration.connectors.get(slice.step.connector)!;
     this.#configuration = configuration;
     this.#errors = new ImportErrors(parts, slice);
@@ -168,10 +180,15 @@ class ImportJob {
     return this.#missing(cursor);
   }
 
+  /** Whether the import, so far, consists of this slice, and this slice was given no entry. */
+  get #nothingYet(): boolean {
+    return this.#slice.cursor === null && this.#entries === 0;
+  }
+
   async #pages(from: Cursor): Promise<Cursor | SliceOutcome> {
     let cursor = from;
     if (cursor.full) await this.#loadDigests();
-    const pages = this.#connector.importPages(await this.#importStart(cursor), this.#context);
+    const pages = this.#connector.importPages(this.#importStart(cursor), this.#context);
     for await (const page of pages) {
       this.#entries += page.entries.length;
       const statistics = await this.#stagePage(page.entries, cursor);
@@ -182,6 +199,8 @@ class ImportJob {
       cursor = { ...cursor, page: cursor.page + 1, resume: page.resumeAt, errors, shared };
       if (page.complete !== undefined) {
         cursor = { ...cursor, phase: "missing", complete: page.complete };
+        // Of a delta import without an entry there is nothing to save: asking the source again costs no more.
+        if (!cursor.full && this.#nothingYet) return cursor;
         await this.#slice.save(JSON.stringify(cursor), statistics);
         return cursor;
       }
@@ -196,10 +215,10 @@ class ImportJob {
     };
   }
 
-  async #importStart(cursor: Cursor): Promise<ImportStart> {
+  #importStart(cursor: Cursor): ImportStart {
     if (cursor.resume !== null) return { kind: "resume", cursor: cursor.resume };
     if (cursor.full) return { kind: "full" };
-    const { watermark } = await this.#parts.state.get(this.#name);
+    const { watermark } = this.#stored.state;
     if (watermark === null) throw new ConnectorError("watermark-expired", "There is no watermark.");
     return { kind: "delta", watermark };
   }
@@ -460,13 +479,12 @@ class ImportJob {
     }
     const transient = await this.#transients(cursor.shared);
     // A whole delta import without an entry: no replay of it can have counted anything.
-    const idle =
-      !cursor.full && this.#slice.cursor === null && this.#entries === 0 && !complete.deletionsUnseen;
+    const idle = !cursor.full && this.#nothingYet && !complete.deletionsUnseen;
     // Before the watermark moves on: after it a replay would not see the same again.
     const isAccepted = cursor.full && (await this.#parts.state.get(this.#name)).acceptedPopulation !== null;
     const held =
       idle || isAccepted ? null : await holdBeyondLimits(this.#parts, this.#slice, this.#configuration);
-    await this.#parts.state.update(this.#name, (state) => ({
+    const finished = (state: ConnectorState): ConnectorState => ({
       ...state,
       watermark: complete.watermark,
       scopeHash: this.#connector.scopeHash,
@@ -477,7 +495,8 @@ class ImportJob {
         shrunkTo: null,
         acceptedPopulation: null,
       }),
-    }));
+    });
+    await this.#parts.state.update(this.#name, finished, this.#stored);
     const details = [
       cursor.detail,
       transient > 0

@@ -85,8 +85,15 @@ export type SliceOutcome =
       readonly idle?: boolean;
     };
 
+export type DoneOutcome = Extract<SliceOutcome, { kind: "done" }>;
+
 export interface StepHandler {
   work(slice: Slice): Promise<SliceOutcome>;
+  /**
+   * How the step ends if there is nothing to do for it; null when there is, or when only the work itself can tell.
+   * Asked before the lease is taken, of a step that nobody has begun: it reads a row or two and writes nothing.
+   */
+  idle?(run: Run, step: StepRecord): Promise<DoneOutcome | null>;
   /** What the step has counted in its partitions so far. */
   counted(run: Run, step: StepRecord): Promise<Counters>;
   /** Whether the steps after it do not depend on how it ends: the run goes on, and ends with its status. */
@@ -310,10 +317,42 @@ export class RunProtocol {
       await this.#postpone(run, row, earliest);
       return heldUntil > now ? "the lease is held; scheduled for its end" : "too early; scheduled";
     }
-    return this.#work(run, row);
+    return (await this.#closeIdle(stored, row)) ?? this.#work(stored, row);
   }
 
-  async #work(run: Run, row: StoredCheckpoint): Promise<string> {
+  /**
+   * Ends a step that has nothing to do without a lease: nobody has begun it, and by the row's ETag nobody has meanwhile.
+   * @returns null when it has to be worked on
+   */
+  async #closeIdle(stored: StoredRun, row: StoredCheckpoint): Promise<string | null> {
+    const { run } = stored;
+    const { checkpoint } = row;
+    const step = run.steps[row.key.step]!;
+    if (row.key.shard !== firstShard || checkpoint.epoch > 0 || checkpoint.seq > 0) return null;
+    let outcome: DoneOutcome | null | undefined;
+    try {
+      outcome = await this.#parts.handlers[step.type].idle?.(run, step);
+    } catch {
+      return null; // the work meets the same failure, and there is a lease to answer for it
+    }
+    if (outcome == null) return null;
+    const { epoch, seq } = checkpoint;
+    const closed = { ...doneCheckpoint(checkpoint, outcome), seq: seq + 1, epoch: epoch + 1 };
+    try {
+      const done = await this.#parts.checkpoints.update(row, {
+        ...closed,
+        updatedAt: this.#parts.clock.now(),
+      });
+      await this.#advance(run.id, row.key.step, firstShard, false, { stored, rows: [done] });
+      return `done: ${outcome.status}`;
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      return "somebody else has taken the lease";
+    }
+  }
+
+  async #work(stored: StoredRun, row: StoredCheckpoint): Promise<string> {
+    const { run } = stored;
     const { checkpoints, clock, timings, handlers, tables, history } = this.#parts;
     let lease: Lease;
     try {
@@ -369,15 +408,7 @@ export class RunProtocol {
       if (outcome.kind === "continue") {
         await lease.release({ ...moved, cursor: outcome.cursor });
       } else {
-        await lease.release({
-          ...moved,
-          state: "done",
-          cursor: outcome.idle ? "idle" : null,
-          status: outcome.status,
-          detail: outcome.detail ?? null,
-          nextShards: outcome.nextShards ?? null,
-          lastShard: outcome.lastShard ?? null,
-        });
+        await lease.release(doneCheckpoint(moved, outcome));
       }
     } catch (error) {
       try {
@@ -395,7 +426,15 @@ export class RunProtocol {
       await this.#send(run, row.key.step, row.key.shard, seq, 0);
       return "continues";
     }
-    await this.#advance(run.id, row.key.step, row.key.shard, false);
+    // Of a step with a single shard all is known already; its run has moved on if the ETag has.
+    const isWhole = row.key.shard === firstShard && !outcome.nextShards?.length && !outcome.lastShard;
+    await this.#advance(
+      run.id,
+      row.key.step,
+      row.key.shard,
+      false,
+      isWhole ? { stored, rows: [{ key: row.key, checkpoint: lease.checkpoint }] } : undefined,
+    );
     return `done: ${outcome.status}`;
   }
 
@@ -460,22 +499,28 @@ export class RunProtocol {
    * Who moved the state owes the messages that follow, and if it died its own message comes `again`: the first shard's
    * for the second phase, that of the shard which moved the run for the next step. If every shard's did so, duplicates
    * would multiply sixteenfold at each step.
+   * @param known the run and all rows of the step, as the caller has them
    */
-  async #advance(runId: string, step: number, shard: string, again: boolean): Promise<void> {
+  async #advance(
+    runId: string,
+    step: number,
+    shard: string,
+    again: boolean,
+    known?: { readonly stored: StoredRun; readonly rows: readonly KnownCheckpoint[] },
+  ): Promise<void> {
     const { runs, checkpoints, clock, handlers } = this.#parts;
-    for (;;) {
-      const stored = await runs.get(runId);
+    for (let given = known; ; given = undefined) {
+      const stored = given?.stored ?? (await runs.get(runId));
       if (stored === undefined || stored.run.endedAt !== null) return;
       const { run } = stored;
       if (run.currentStep === step + 1 && run.advancedBy === shard)
         return this.#sendUnstarted(run, step + 1, [firstShard]);
       if (run.currentStep !== step) return;
-      const rows = await checkpoints.list(runId, step);
+      const rows = given?.rows ?? (await checkpoints.list(runId, step));
       const second =
         rows.find(({ checkpoint }) => checkpoint.nextShards !== null)?.checkpoint.nextShards ?? [];
       if (second.some((one) => !rows.some(({ key }) => key.shard === one))) {
-        await checkpoints.createMissing(runId, step, second, clock.now());
-        return this.#sendUnstarted(run, step, second);
+        return this.#begin(run, step, second);
       }
       const last = rows.find(({ checkpoint }) => checkpoint.lastShard !== null)?.checkpoint.lastShard ?? null;
       const open = rows.filter(({ checkpoint }) => checkpoint.state !== "done");
@@ -487,8 +532,7 @@ export class RunProtocol {
         return;
       }
       if (last !== null && !rows.some(({ key }) => key.shard === last)) {
-        await checkpoints.createMissing(runId, step, [last], clock.now());
-        return this.#sendUnstarted(run, step, [last]);
+        return this.#begin(run, step, [last]);
       }
 
       const record = run.steps[step]!;
@@ -517,7 +561,7 @@ export class RunProtocol {
           await this.#end(stored, { ...run, steps });
           return;
         }
-        await checkpoints.createMissing(runId, step + 1, [firstShard], clock.now());
+        const isNew = await checkpoints.createMissing(runId, step + 1, [firstShard], clock.now());
         const next = {
           ...steps[step + 1]!,
           status: "in-progress",
@@ -525,11 +569,20 @@ export class RunProtocol {
         };
         const moved = { ...run, currentStep: step + 1, advancedBy: shard, steps: steps.with(step + 1, next) };
         await runs.update(stored, moved);
+        if (isNew) return await this.#send(moved, step + 1, firstShard, 0, 0);
         return await this.#sendUnstarted(moved, step + 1, [firstShard]);
       } catch (error) {
         if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
       }
     }
+  }
+
+  /** Creates the rows of shards and sends their first messages. */
+  async #begin(run: Run, step: number, shards: readonly string[]): Promise<void> {
+    const { checkpoints, clock } = this.#parts;
+    const areNew = await checkpoints.createMissing(run.id, step, shards, clock.now());
+    if (!areNew) return this.#sendUnstarted(run, step, shards);
+    for (const shard of shards) await this.#send(run, step, shard, 0, 0);
   }
 
   /** Sends the messages of those of the shards that nobody has begun; sending one twice is harmless. */
@@ -694,6 +747,21 @@ export class RunProtocol {
     const at = notBefore > this.#parts.clock.now() ? new Date(notBefore) : undefined;
     await this.#parts.bus.send(queueOf(run.steps[step]!.type), message, at);
   }
+}
+
+type KnownCheckpoint = Pick<StoredCheckpoint, "key" | "checkpoint">;
+
+/** What a row becomes, beside its number, when the work of its shard is done. */
+function doneCheckpoint<T extends object>(before: T, outcome: DoneOutcome) {
+  return {
+    ...before,
+    state: "done" as const,
+    cursor: outcome.idle ? "idle" : null,
+    status: outcome.status,
+    detail: outcome.detail ?? null,
+    nextShards: outcome.nextShards ?? null,
+    lastShard: outcome.lastShard ?? null,
+  };
 }
 
 interface WorldFailure {

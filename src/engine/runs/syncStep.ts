@@ -45,11 +45,11 @@ import type {
   WorkPhase,
 } from "../stores/metaverse.ts";
 import type { HistoryWrite } from "../stores/objectHistory.ts";
-import type { ObjectOrder, RunError, StepRecord } from "../stores/runs.ts";
+import type { ObjectOrder, Run, RunError, StepRecord } from "../stores/runs.ts";
 import { type EngineParts, historyOrder, isoTime } from "./engine.ts";
 import { exportShards, markedShards } from "./exportStep.ts";
 import { runError } from "./importStep.ts";
-import { type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
+import { type DoneOutcome, type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
 import { ReferenceLookup, referringTo } from "./references.ts";
 
 interface PlacingCursor {
@@ -84,6 +84,7 @@ type FlowPhase = "all" | WorkPhase;
 const referencesShard = "references";
 /** More rounds than there are links in any chain of rules that ends. */
 const referenceRoundsMax = 10;
+const nothingToDo: DoneOutcome = { kind: "done", status: "success", idle: true };
 const placingBatch = 200;
 const flowingBatch = 100;
 const pointReadsMax = 64;
@@ -110,6 +111,16 @@ export class SyncStep implements StepHandler {
 
   constructor(parts: EngineParts) {
     this.#parts = parts;
+  }
+
+  async idle({ rulesVersion }: Run, { connector, type, order }: StepRecord): Promise<DoneOutcome | null> {
+    if (type !== "deltaSync" || order !== undefined) return null;
+    const { importShards, nextDue, synchronizedRules } = await this.#parts.state.get(connector);
+    const due = nextDue !== null && nextDue <= isoTime(this.#parts.clock.now());
+    if (importShards !== "" || due) return null;
+    // With other rules, or where a directory does not tell its schema, there is work.
+    const configuration = await this.#parts.configuration(rulesVersion);
+    return synchronizedRules === synchronizationKey(configuration, connector) ? nothingToDo : null;
   }
 
   async work(slice: Slice): Promise<SliceOutcome> {
@@ -224,7 +235,7 @@ export class SyncJob {
       const rulesChanged = state.synchronizedRules !== this.#key;
       const full = this.#slice.step.type === "fullSync" || rulesChanged;
       const due = state.nextDue !== null && state.nextDue <= isoTime(this.#nowMs);
-      if (!full && state.importShards === "" && !due) return { kind: "done", status: "success", idle: true };
+      if (!full && state.importShards === "" && !due) return nothingToDo;
       const detail =
         full && this.#slice.step.type === "deltaSync"
           ? "The rules are not those of the last synchronisation: a full synchronisation was made."

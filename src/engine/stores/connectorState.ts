@@ -85,13 +85,17 @@ export class ConnectorStateStore {
     return { state: state as unknown as ConnectorState, etag: row.etag };
   }
 
-  /** Changes the state by compare and swap; `change` sees the newest state and may be asked again. */
+  /**
+   * Changes the state by compare and swap; `change` sees the newest state and may be asked again.
+   * @param known as it was read before, which saves reading it again while nobody has changed it
+   */
   async update(
     connector: string,
     change: (state: ConnectorState) => ConnectorState,
+    known?: StoredState,
   ): Promise<ConnectorState> {
-    for (;;) {
-      const stored = await this.read(connector);
+    for (let given = known; ; given = undefined) {
+      const stored = given ?? (await this.read(connector));
       const next = change(stored.state);
       if (next === stored.state || (await this.replace(connector, stored, next))) return next;
     }

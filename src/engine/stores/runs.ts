@@ -309,19 +309,32 @@ export class CheckpointStore {
     return Promise.all(rows.map((row) => this.#decode(row)));
   }
 
-  /** Creates the rows that do not exist yet; the others stay as they are. */
-  async createMissing(runId: string, step: number, shards: readonly string[], now: number): Promise<void> {
+  /**
+   * Creates the rows that do not exist yet; the others stay as they are.
+   * @returns whether none existed: then nobody has begun with any of them
+   */
+  async createMissing(runId: string, step: number, shards: readonly string[], now: number): Promise<boolean> {
+    const { properties } = encodeCheckpoint({ ...freshCheckpoint, updatedAt: now });
+    const insert = (shard: string): Operation => ({
+      kind: "insert",
+      row: checkpointRow(step, shard),
+      properties,
+    });
+    if (await this.#created(runId, shards.map(insert))) return true;
     const present = new Set((await this.list(runId, step)).map(({ key }) => key.shard));
-    const missing = shards.filter((shard) => !present.has(shard));
-    for (const shard of missing) {
-      const properties = encodeCheckpoint({ ...freshCheckpoint, updatedAt: now }).properties;
-      const operation: Operation = { kind: "insert", row: checkpointRow(step, shard), properties };
-      try {
-        await this.#tables.transact(tableNames.checkpoints, runId, [operation]);
-      } catch (error) {
-        // Somebody else who read the same state has created it.
-        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
-      }
+    for (const shard of shards.filter((one) => !present.has(one)))
+      await this.#created(runId, [insert(shard)]);
+    return false;
+  }
+
+  /** All or none. @returns false when somebody has created one of them already */
+  async #created(runId: string, inserts: readonly Operation[]): Promise<boolean> {
+    try {
+      await this.#tables.transact(tableNames.checkpoints, runId, inserts);
+      return true;
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      return false;
     }
   }
 
