@@ -2,11 +2,12 @@
  * The tenant's administrator: a plain HTTP endpoint on the loopback that changes users and orders bad days.
  *
  *   GET    /admin/users?userType=Guest&state=active&top=&skip=    {count, users}
- *   GET    /admin/users/{id}                PATCH the same        any property; null clears
+ *   GET    /admin/users/{id}                PATCH the same        any property; null clears; manager: id, sponsors: [ids]
  *   POST   /admin/guests                    {count} and/or properties -> 201 {users}
  *   POST   /admin/users/{id}/block  /unblock  /accept  /restore  /purge
  *   DELETE /admin/users/{id}                soft delete
- *   GET    /admin/groups                    POST {displayName, members: [ids]} -> 201 {id}
+ *   GET    /admin/groups                    POST {members: [ids]} and/or properties -> 201 {id}
+ *   GET    /admin/groups/{id}               PATCH and DELETE the same; POST /admin/groups/{id}/restore
  *   POST   /admin/groups/{id}/members       {id} of a user or a group; DELETE the same
  *   POST   /admin/tokens/expire             {answer: "reset" | "expired"}
  *   GET    /admin/stats
@@ -87,18 +88,38 @@ export function adminApi(options: AdminOptions): (request: AdminRequest) => Admi
         return { status: 204 };
       case "GET groups": {
         const groups = store.groups.all().map((group) => ({
-          ...group,
+          ...group.properties,
+          state: group.state,
           members: store.groups.members(group.id, false).map((member) => member.id),
         }));
         return { status: 200, body: { groups } };
       }
       case "POST groups": {
-        const { displayName = "Guests", members = [] } = object(body);
-        return {
-          status: 201,
-          body: { id: store.addGroup(String(displayName), members as string[], now) },
+        const { members = [], ...properties } = object(body);
+        const usual = {
+          displayName: "Guests",
+          mailEnabled: false,
+          mailNickname: "guests",
+          securityEnabled: true,
         };
+        const id = store.addGroup({ ...usual, groupTypes: [], ...properties }, members as string[], now);
+        return { status: 201, body: { id } };
       }
+      case "GET groups/{id}": {
+        const group = store.groups.get(id!);
+        if (group === undefined) throw new TenantError("not-found", `There is no group '${id}'.`);
+        const members = store.groups.members(group.id, false).map((member) => member.id);
+        return { status: 200, body: { ...group.properties, state: group.state, members } };
+      }
+      case "PATCH groups/{id}":
+        store.changeGroup(id!, object(body), now);
+        return { status: 204 };
+      case "DELETE groups/{id}":
+        store.deleteGroup(id!, now);
+        return { status: 204 };
+      case "POST groups/{id}/restore":
+        store.restoreGroup(id!, now);
+        return { status: 204 };
       case "POST groups/{id}/members":
       case "DELETE groups/{id}/members": {
         const type = method === "POST" ? "addMember" : "removeMember";

@@ -1,9 +1,26 @@
-/** Graph v1.0 as far as a connector for users meets it: request in, answer out, nothing about sockets. */
+/** Graph v1.0 as far as a connector for users and groups meets it: request in, answer out, nothing about sockets. */
 
 import { randomUUID } from "node:crypto";
-import type { DeltaManners } from "./delta.ts";
+import type { GraphAnswer, GraphRequest } from "./answers.ts";
+import {
+  decodeSegment,
+  failure,
+  isEventual,
+  linkedId,
+  memberItem,
+  nextLink,
+  ok,
+  pageSize,
+  position,
+  refuseOptions,
+  resourceNotFound,
+  selection,
+  shown,
+} from "./answers.ts";
+import type { ChangeTracking, DeltaManners } from "./delta.ts";
 import { answerDelta } from "./delta.ts";
-import type { Member } from "./groups.ts";
+import { groupApi, groupKey } from "./groupApi.ts";
+import { groupTracking } from "./groupChanges.ts";
 import type { Filter, QueryOptions } from "./odata.ts";
 import {
   badRequest,
@@ -14,35 +31,17 @@ import {
   needsAdvancedQuery,
   parseFilter,
   parseOptions,
-  parseSelect,
   unsupportedQuery,
 } from "./odata.ts";
-import type { Json, UserProperties } from "./properties.ts";
-import { defaultProperties, propertyTypes, singleUserOnly, unsetValue } from "./properties.ts";
+import type { Json } from "./properties.ts";
+import { defaultProperties, singleUserOnly } from "./properties.ts";
 import type { StateTokens } from "./stateTokens.ts";
 import type { TenantStore, TenantUser } from "./store.ts";
 import { TenantError } from "./store.ts";
-import { isoSeconds, tenantDomain } from "./tenant.ts";
+import { tenantDomain } from "./tenant.ts";
+import { userTracking } from "./userChanges.ts";
+import { expandedLinks, userLinks } from "./userLinks.ts";
 import { invitedGuest, newUser, requireObject, userChanges } from "./writes.ts";
-
-export interface GraphRequest {
-  readonly method: string;
-  /** The path as sent, still percent-encoded, without the query. */
-  readonly path: string;
-  readonly query: URLSearchParams;
-  /** By lower-case name. */
-  readonly headers: Readonly<Record<string, string | undefined>>;
-  readonly body: Json | undefined;
-  /** Scheme, host and port of links in answers. */
-  readonly origin: string;
-}
-
-export interface GraphAnswer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  /** A string goes out as plain text, anything else as JSON. */
-  readonly body?: Json;
-}
 
 export interface GraphApiOptions {
   readonly store: TenantStore;
@@ -53,10 +52,12 @@ export interface GraphApiOptions {
   readonly countRequest: (endpoint: string, status: number) => void;
 }
 
-const defaultPageSize = 100;
 const batchMax = 20;
 
 export function graphApi({ store, tokens, manners, intercept, countRequest }: GraphApiOptions) {
+  const groups = groupApi(store, tokens);
+  const links = userLinks(store);
+
   /** Answers one request, also one from within a batch. Never throws for what a client did wrong. */
   function answer(request: GraphRequest): GraphAnswer {
     const route = routeOf(request);
@@ -84,7 +85,7 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
       if (second === undefined) return only("GET", "/users", () => list(request, "active"));
       if (second === "$count") return only("GET", "/users/$count", () => count(request));
       if (/^(microsoft\.graph\.)?delta(\(\))?$/.test(second)) {
-        return only("GET", "/users/delta", () => delta(request));
+        return only("GET", "/users/delta", () => delta(request, userTracking(store, manners())));
       }
       const key = decodeSegment(segments[1]!);
       if (request.method === "PATCH") return { endpoint: "/users/{id}", handle: () => update(request, key) };
@@ -94,24 +95,62 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
     if (first === "invitations" && second === undefined) {
       return only("POST", "/invitations", () => invite(request));
     }
-    if (first === "groups" && second !== undefined && more.length === 0) {
-      if (third === undefined) return only("GET", "/groups/{id}", () => group(request, second));
-      if (third === "members" || third === "transitivemembers") {
+    const alternateKey = groupKey(decodeSegment(segments[0] ?? ""));
+    if (alternateKey !== undefined && second === undefined && "uniqueName" in alternateKey) {
+      const endpoint = "/groups(uniqueName='{name}')";
+      const { uniqueName } = alternateKey;
+      if (request.method === "PATCH") return { endpoint, handle: () => groups.upsert(request, uniqueName) };
+      return only("GET", endpoint, () => groups.single(request, alternateKey));
+    }
+    if (first === "groups" && (second === undefined || third === undefined)) {
+      if (second === undefined) {
+        if (request.method === "POST") return { endpoint: "/groups", handle: () => groups.create(request) };
+        return only("GET", "/groups", () => groups.list(request, "active"));
+      }
+      if (/^(microsoft\.graph\.)?delta(\(\))?$/.test(second)) {
+        return only("GET", "/groups/delta", () => delta(request, groupTracking(store, manners())));
+      }
+      const endpoint = "/groups/{id}";
+      if (request.method === "PATCH") return { endpoint, handle: () => groups.update(request, second) };
+      if (request.method === "DELETE") return { endpoint, handle: () => groups.remove(second) };
+      return only("GET", endpoint, () => groups.single(request, { id: second }));
+    }
+    if (first === "groups" && second !== undefined) {
+      const [fourth, fifth, ...rest] = more;
+      if ((third === "members" || third === "transitivemembers") && fourth === undefined) {
         const transitive = third === "transitivemembers";
         const endpoint = `/groups/{id}/${transitive ? "transitiveMembers" : "members"}`;
-        return only("GET", endpoint, () => membersOf(request, second, transitive));
+        return only("GET", endpoint, () => groups.members(request, second, transitive));
+      }
+      if (third === "members" && fourth === "$ref" && fifth === undefined) {
+        return only("POST", "/groups/{id}/members/$ref", () => groups.addMember(request, second));
+      }
+      if (third === "members" && fourth !== undefined && rest.length === 0) {
+        const isReference = fifth === "$ref";
+        if (isReference || fifth === undefined) {
+          const endpoint = `/groups/{id}/members/{id}${isReference ? "/$ref" : ""}`;
+          return only("DELETE", endpoint, () => groups.removeMember(second, fourth, isReference));
+        }
       }
     }
-    if (first === "users" && second !== undefined && more.length === 0) {
-      if (third === "memberof" || third === "transitivememberof") {
+    if (first === "users" && second !== undefined) {
+      const key = decodeSegment(segments[1]!);
+      if ((third === "memberof" || third === "transitivememberof") && more.length === 0) {
         const transitive = third === "transitivememberof";
         const endpoint = `/users/{id}/${transitive ? "transitiveMemberOf" : "memberOf"}`;
-        return only("GET", endpoint, () => groupsOf(request, decodeSegment(segments[1]!), transitive));
+        return only("GET", endpoint, () => groups.groupsOf(request, key, transitive));
       }
+      const route = linkRoute(request, key, third!, more);
+      if (route !== undefined) return route;
     }
     if (first === "directory" && second === "deleteditems" && third !== undefined) {
       if (more.length === 0 && third === "microsoft.graph.user") {
         return only("GET", "/directory/deletedItems/microsoft.graph.user", () => list(request, "deleted"));
+      }
+      if (more.length === 0 && third === "microsoft.graph.group") {
+        return only("GET", "/directory/deletedItems/microsoft.graph.group", () =>
+          groups.list(request, "deleted"),
+        );
       }
       if (more.length === 0 || (more.length === 1 && more[0] === "microsoft.graph.user")) {
         return only("GET", "/directory/deletedItems/{id}", () => deletedItem(request, third));
@@ -123,17 +162,54 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
     );
   }
 
+  /** A user's manager and sponsors. */
+  function linkRoute(
+    request: GraphRequest,
+    key: string,
+    name: string,
+    more: readonly string[],
+  ): Route | undefined {
+    const body = () => linkedId(requireObject(request.body)["@odata.id"]);
+    switch (
+      `${request.method} ${[name, ...more.map((part) => (part === "$ref" ? part : "{id}"))].join("/")}`
+    ) {
+      case "GET manager":
+        return { endpoint: "/users/{id}/manager", handle: () => ok(memberItem(links.manager(key))) };
+      case "PUT manager/$ref":
+        return { endpoint: "/users/{id}/manager/$ref", handle: () => links.setManager(key, body()) };
+      case "DELETE manager/$ref":
+        return { endpoint: "/users/{id}/manager/$ref", handle: () => links.setManager(key, null) };
+      case "GET sponsors":
+        return {
+          endpoint: "/users/{id}/sponsors",
+          handle: () => ok({ value: links.sponsors(key).map(memberItem) }),
+        };
+      case "POST sponsors/$ref":
+        return { endpoint: "/users/{id}/sponsors/$ref", handle: () => links.addSponsor(key, body()) };
+      case "DELETE sponsors/{id}/$ref":
+        return {
+          endpoint: "/users/{id}/sponsors/{id}/$ref",
+          handle: () => links.removeSponsor(key, more[0]!),
+        };
+      default:
+        return undefined;
+    }
+  }
+
   function list(request: GraphRequest, state: "active" | "deleted"): GraphAnswer {
     const options = parseOptions(request.query);
-    refuseOptions(options, ["$skip", "$orderby", "$expand", "$deltatoken"]);
+    refuseOptions(options, ["$skip", "$orderby", "$deltatoken"]);
     const select = selection(options);
+    const expanded = expandedLinks(options);
     if (select?.some((name) => singleUserOnly.has(name))) {
       throw new GraphFault(501, "NotImplemented", "This operation target is not yet supported.");
     }
-    const size = pageSize(options, select);
+    const size = Math.min(pageSize(options, select), expanded === undefined ? 999 : 100);
     const query = userQuery(request, options);
+    if (query.counted && expanded !== undefined)
+      throw unsupportedQuery("$expand is not supported with advanced queries.");
     const found: number[] = [];
-    for (const ordinal of candidates(query, state, position(options))) {
+    for (const ordinal of candidates(query, state, position(tokens, options))) {
       if (found.push(ordinal) > size) break;
     }
     const more = found.length > size ? found.pop() : undefined;
@@ -145,7 +221,10 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
       ...(more === undefined
         ? {}
         : { "@odata.nextLink": nextLink(request, tokens.seal({ kind: "list", next: more })) }),
-      value: found.map((ordinal) => shown(store.at(ordinal).properties, select)),
+      value: found.map((ordinal) => {
+        const user = store.at(ordinal);
+        return { ...shown(user.properties, select), ...links.expanded(user, expanded) };
+      }),
     });
   }
 
@@ -158,19 +237,25 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
   }
 
   function single(request: GraphRequest, key: string): GraphAnswer {
-    const select = selection(parseOptions(request.query));
+    const options = parseOptions(request.query);
+    const select = selection(options);
+    const expanded = expandedLinks(options);
     const user = store.find(key);
     if (user?.state !== "active") throw resourceNotFound(key);
     const selected = select === undefined ? "" : `(${select.join(",")})`;
     return ok({
       "@odata.context": `${request.origin}/v1.0/$metadata#users${selected}/$entity`,
       ...shown(user.properties, select),
+      ...links.expanded(user, expanded),
     });
   }
 
   function deletedItem(request: GraphRequest, id: string): GraphAnswer {
     const select = selection(parseOptions(request.query));
     const user = store.find(id);
+    const group = store.groups.get(id);
+    if (group?.state === "deleted")
+      return ok({ "@odata.type": "#microsoft.graph.group", ...group.properties });
     if (user?.state !== "deleted") throw resourceNotFound(id);
     return ok({
       "@odata.context": `${request.origin}/v1.0/$metadata#directoryObjects/$entity`,
@@ -179,48 +264,8 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
     });
   }
 
-  function group(request: GraphRequest, id: string): GraphAnswer {
-    const found = store.groups.find(id);
-    if (found === undefined) throw resourceNotFound(id);
-    return ok({ "@odata.context": `${request.origin}/v1.0/$metadata#groups/$entity`, ...found });
-  }
-
-  /** https://learn.microsoft.com/graph/api/group-list-transitivemembers; deleted users belong to no group. */
-  function membersOf(request: GraphRequest, id: string, transitive: boolean): GraphAnswer {
-    const found = store.groups.find(id);
-    if (found === undefined) throw resourceNotFound(id);
-    const living = store.groups
-      .members(found.id, transitive)
-      .filter((member) => member.kind === "group" || store.find(member.id)?.state === "active");
-    return directoryObjects(request, living);
-  }
-
-  function groupsOf(request: GraphRequest, key: string, transitive: boolean): GraphAnswer {
-    const user = store.find(key);
-    if (user?.state !== "active") throw resourceNotFound(key);
-    const groups = store.groups.groupsOf(user.id, transitive);
-    return directoryObjects(
-      request,
-      groups.map(({ id }) => ({ id, kind: "group" }) as const),
-    );
-  }
-
-  /** One page of ids with their types; their order stays, so a page token is a position. */
-  function directoryObjects(request: GraphRequest, all: readonly Member[]): GraphAnswer {
-    const options = parseOptions(request.query);
-    const start = position(options);
-    const end = start + pageSize(options, undefined);
-    return ok({
-      "@odata.context": `${request.origin}/v1.0/$metadata#directoryObjects`,
-      ...(end < all.length
-        ? { "@odata.nextLink": nextLink(request, tokens.seal({ kind: "list", next: end })) }
-        : {}),
-      value: all.slice(start, end).map(({ id, kind }) => ({ "@odata.type": `#microsoft.graph.${kind}`, id })),
-    });
-  }
-
-  function delta(request: GraphRequest): GraphAnswer {
-    const { headers, body } = answerDelta(store, tokens, manners(), {
+  function delta(request: GraphRequest, tracking: ChangeTracking): GraphAnswer {
+    const { headers, body } = answerDelta(store, tracking, tokens, manners(), {
       origin: request.origin,
       options: parseOptions(request.query),
       prefer: request.headers.prefer ?? "",
@@ -397,16 +442,6 @@ export function graphApi({ store, tokens, manners, intercept, countRequest }: Gr
     return lastCount.count;
   }
 
-  function position(options: QueryOptions): number {
-    const token = options.get("$skiptoken");
-    if (token === undefined) return 0;
-    const state = tokens.open(token) as { kind?: string; next?: number } | undefined;
-    if (state?.kind !== "list" || typeof state.next !== "number") {
-      throw new GraphFault(400, "Request_BadRequest", "Badly formed token.");
-    }
-    return state.next;
-  }
-
   return { answer };
 }
 
@@ -433,14 +468,6 @@ function methodNotAllowed(): GraphFault {
   );
 }
 
-function resourceNotFound(key: string): GraphFault {
-  return new GraphFault(
-    404,
-    "Request_ResourceNotFound",
-    `Resource '${key}' does not exist or one of its queried reference-property objects are not present.`,
-  );
-}
-
 /** Runs a handler and puts what it throws into the service's form. */
 function withinService(request: GraphRequest, handle: () => GraphAnswer): GraphAnswer {
   try {
@@ -452,76 +479,6 @@ function withinService(request: GraphRequest, handle: () => GraphAnswer): GraphA
     }
     throw error;
   }
-}
-
-/** An error answer; `innerError` repeats the client's own request id, as the service does. */
-export function failure(request: Pick<GraphRequest, "headers">, fault: GraphFault): GraphAnswer {
-  const requestId = randomUUID();
-  return {
-    status: fault.status,
-    headers: fault.headers,
-    body: {
-      error: {
-        code: fault.code,
-        message: fault.message,
-        innerError: {
-          date: isoSeconds(Date.now()).slice(0, 19),
-          "request-id": requestId,
-          "client-request-id": request.headers["client-request-id"] ?? requestId,
-        },
-      },
-    },
-  };
-}
-
-function ok(body: Json): GraphAnswer {
-  return { status: 200, headers: {}, body };
-}
-
-function isEventual(request: GraphRequest): boolean {
-  return request.headers.consistencylevel?.toLowerCase() === "eventual";
-}
-
-function refuseOptions(
-  options: QueryOptions,
-  refusedOptions: readonly Parameters<QueryOptions["has"]>[0][],
-): void {
-  const option = refusedOptions.find((name) => options.has(name));
-  if (option !== undefined) throw unsupportedQuery(`'${option}' is not supported by the service.`);
-}
-
-function selection(options: QueryOptions): string[] | undefined {
-  const text = options.get("$select");
-  return text === undefined || text === "" ? undefined : parseSelect(text);
-}
-
-function pageSize(options: QueryOptions, select: readonly string[] | undefined): number {
-  const max = select?.includes("signInActivity") ? 500 : 999;
-  const text = options.get("$top");
-  if (text === undefined) return defaultPageSize;
-  if (!/^\d+$/.test(text)) throw badRequest(`Invalid value '${text}' for $top query option found.`);
-  const top = Number(text);
-  if (top < 1 || top > max) {
-    throw unsupportedQuery(`Invalid page size specified: '${text}'. Must be between 1 and ${max} inclusive.`);
-  }
-  return top;
-}
-
-/** The selected properties in the client's order; those without a value are null, or empty when collections. */
-function shown(properties: UserProperties, select: readonly string[] | undefined): Record<string, Json> {
-  const result: Record<string, Json> = {};
-  for (const name of select ?? defaultProperties) {
-    if (propertyTypes.get(name) === "navigation") continue;
-    result[name] = properties[name] ?? unsetValue(name);
-  }
-  return result;
-}
-
-function nextLink(request: GraphRequest, skipToken: string): string {
-  const options = [...request.query]
-    .filter(([name]) => name.toLowerCase() !== "$skiptoken")
-    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
-  return `${request.origin}${request.path}?${[...options, `$skiptoken=${skipToken}`].join("&")}`;
 }
 
 const searchable = new Set(["displayName", "givenName", "surname", "mail", "userPrincipalName"]);
@@ -537,15 +494,6 @@ function parseSearch(text: string): (value: (property: string) => Json) => boole
       .toLowerCase()
       .split(/[\s.,_@#-]+/)
       .some((word) => word.startsWith(wanted.toLowerCase()));
-}
-
-function decodeSegment(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    // A stray percent sign: the segment as it stands names nobody, which is the right answer.
-    return segment;
-  }
 }
 
 interface BatchRequest {

@@ -1,9 +1,9 @@
 /**
- * `GET /users/delta`: rounds of change tracking.
+ * `GET /users/delta` and `GET /groups/delta`: rounds of change tracking. What is in them: userChanges.ts, groupChanges.ts.
  *
- *   no token ─────────► initial round, all users ──► deltaLink
+ *   no token ─────────► initial round, everything ─► deltaLink
  *   $deltatoken=latest ────────────────────────────► deltaLink, nothing else
- *   deltaLink ────────► the changes since, merged per user ──► deltaLink
+ *   deltaLink ────────► the changes since, merged per object ──► deltaLink
  *
  * Facts: https://learn.microsoft.com/graph/delta-query-overview, https://learn.microsoft.com/graph/api/user-delta.
  * What the service is free to do and mostly does not (empty pages, repeats, partial objects) is off unless asked
@@ -11,15 +11,14 @@
  */
 
 import type { QueryOptions } from "./odata.ts";
-import { badRequest, GraphFault, idsOnly, parseFilter, parseSelect, unsupportedQuery } from "./odata.ts";
-import type { Json, UserProperties } from "./properties.ts";
-import { defaultProperties, propertyTypes, singleUserOnly } from "./properties.ts";
+import { GraphFault, idsOnly, parseFilter, parseSelect, unsupportedQuery } from "./odata.ts";
+import type { Json, ResourceType } from "./properties.ts";
 import type { StateTokens } from "./stateTokens.ts";
-import type { TenantStore, TenantUser, UserChange } from "./store.ts";
+import type { TenantStore } from "./store.ts";
 
 /** Liberties of the service that a client must bear. All documented, all rare. */
 export interface DeltaManners {
-  /** Users a page, when the request does not prefer another number. */
+  /** Objects a page, when the request does not prefer another number. */
   readonly pageSize: number;
   /** Every second page is empty and has a nextLink. */
   readonly emptyPages: boolean;
@@ -29,6 +28,8 @@ export interface DeltaManners {
   readonly partialObjects: boolean;
   /** A round brings up to this many earlier changes again. */
   readonly replays: number;
+  /** Members in one entry of a group; what is more comes with further entries of the same group. */
+  readonly membersPerEntry: number;
   /** The initial round also lists deleted users, as removed. */
   readonly removedInInitialRound: boolean;
   /** Changes younger than this are left for a later round. Milliseconds. */
@@ -43,6 +44,7 @@ export const mildManners: DeltaManners = {
   duplicates: false,
   partialObjects: false,
   replays: 0,
+  membersPerEntry: 1000,
   removedInInitialRound: false,
   lagMs: 0,
   tokenLifetimeMs: 7 * 86_400_000,
@@ -62,7 +64,7 @@ export interface DeltaAnswer {
 }
 
 /** What a token remembers. Short names: it travels in a URL. */
-interface RoundState {
+export interface RoundState {
   readonly kind: "delta" | "page";
   /** Version after which changes count; null in an initial round. */
   readonly from: number | null;
@@ -83,6 +85,7 @@ const pageSizeMax = 999;
 
 export function answerDelta(
   store: TenantStore,
+  tracking: ChangeTracking,
   tokens: StateTokens,
   manners: DeltaManners,
   request: DeltaRequest,
@@ -96,32 +99,33 @@ export function answerDelta(
   const preference = parsePrefer(request.prefer);
   const headers: Record<string, string> =
     preference.applied === "" ? {} : { "Preference-Applied": preference.applied };
-  const state = openRound(store, tokens, manners, request);
+  const state = openRound(store, tracking, tokens, manners, request);
   if (state.kind === "delta") {
-    return { headers, body: page(request, tokens, state, [], undefined) };
+    return { headers, body: page(request, tracking, tokens, state, [], undefined) };
   }
 
   const size = preference.pageSize ?? manners.pageSize;
   if (manners.emptyPages && state.page % 2 === 1) {
     const next = { ...state, page: state.page + 1, issuedMs: nowMs };
-    return { headers, body: page(request, tokens, state, [], next) };
+    return { headers, body: page(request, tracking, tokens, state, [], next) };
   }
   const { items, position, done } =
     state.from === null
-      ? initialItems(store, manners, state, size)
-      : changedItems(store, manners, state, size, preference.minimal);
+      ? tracking.initialItems(state, size)
+      : tracking.changedItems(state, size, preference.minimal);
   const next = done ? undefined : { ...state, page: state.page + 1, position, issuedMs: nowMs };
-  return { headers, body: page(request, tokens, state, items, next) };
+  return { headers, body: page(request, tracking, tokens, state, items, next) };
 }
 
 function page(
   request: DeltaRequest,
+  { collection }: ChangeTracking,
   tokens: StateTokens,
   state: RoundState,
   value: readonly Json[],
   next: RoundState | undefined,
 ): Record<string, Json> {
-  const base = `${request.origin}/v1.0/users/delta`;
+  const base = `${request.origin}/v1.0/${collection}/delta`;
   const link: Record<string, Json> =
     next !== undefined
       ? { "@odata.nextLink": `${base}?$skiptoken=${tokens.seal(next)}` }
@@ -135,27 +139,29 @@ function page(
           })}`,
         };
   const selected = state.select === undefined ? "" : `(${state.select.join(",")})`;
-  return { "@odata.context": `${request.origin}/v1.0/$metadata#users${selected}`, ...link, value };
+  return { "@odata.context": `${request.origin}/v1.0/$metadata#${collection}${selected}`, ...link, value };
 }
 
 /** The round that the request begins or goes on with; of kind "delta" when only a deltaLink is wanted. */
 function openRound(
   store: TenantStore,
+  tracking: ChangeTracking,
   tokens: StateTokens,
   manners: DeltaManners,
   { options, nowMs, origin }: DeltaRequest,
 ): RoundState {
-  const select = options.has("$select") ? trackable(parseSelect(options.get("$select")!)) : undefined;
+  const select = options.has("$select") ? parseSelect(options.get("$select")!, tracking.resource) : undefined;
+  if (select !== undefined) tracking.assertTrackable(select);
   const deltaToken = options.get("$deltatoken") ?? "";
   const skipToken = options.get("$skiptoken");
   if (skipToken === undefined && (deltaToken === "" || deltaToken.toLowerCase() === "latest")) {
-    const ids = trackedIds(options);
+    const ids = trackedIds(options, tracking);
     return {
       kind: deltaToken === "" ? "page" : "delta",
       from: null,
-      to: store.versionAsOf(nowMs, manners.lagMs),
+      to: tracking.versionAsOf(nowMs, manners.lagMs),
       position: 0,
-      end: store.end,
+      end: tracking.end,
       page: 0,
       ...(select && { select }),
       ...(ids && { ids }),
@@ -169,12 +175,12 @@ function openRound(
   if (state?.kind !== (skipToken === undefined ? "delta" : "page")) {
     throw new GraphFault(400, "Request_BadRequest", "Badly formed token.");
   }
-  refuseOldToken(store, manners, state, nowMs, origin);
+  refuseOldToken(store, tracking, manners, state, nowMs, origin);
   if (skipToken !== undefined) {
     if (select !== undefined) throw unsupportedQuery("'$select' cannot be combined with '$skiptoken'.");
     return state;
   }
-  const to = Math.max(state.to, store.versionAsOf(nowMs, manners.lagMs));
+  const to = Math.max(state.to, tracking.versionAsOf(nowMs, manners.lagMs));
   return {
     ...state,
     kind: "page",
@@ -186,6 +192,7 @@ function openRound(
 
 function refuseOldToken(
   store: TenantStore,
+  { collection }: ChangeTracking,
   manners: DeltaManners,
   state: RoundState,
   nowMs: number,
@@ -203,118 +210,40 @@ function refuseOldToken(
   if (answer === "reset") {
     const select = state.select === undefined ? "" : `$select=${state.select.join(",")}&`;
     throw new GraphFault(410, "resyncRequired", "Resync required. The delta token is no longer valid.", {
-      Location: `${origin}/v1.0/users/delta?${select}$deltatoken=`,
+      Location: `${origin}/v1.0/${collection}/delta?${select}$deltatoken=`,
     });
   }
 }
 
-function trackable(select: readonly string[]): readonly string[] {
-  if (select.some((name) => singleUserOnly.has(name))) {
-    throw new GraphFault(501, "NotImplemented", "This operation target is not yet supported.");
-  }
-  const navigation = select.find((name) => propertyTypes.get(name) === "navigation" && name !== "manager");
-  if (navigation !== undefined) throw badRequest(`Change tracking of '${navigation}' is not supported.`);
-  return select;
-}
-
 /** The only filter of change tracking: up to 50 ids. */
-function trackedIds(options: QueryOptions): string[] | undefined {
+function trackedIds(options: QueryOptions, { resource }: ChangeTracking): string[] | undefined {
   const text = options.get("$filter");
   if (text === undefined) return undefined;
-  const ids = idsOnly(parseFilter(text));
+  const ids = idsOnly(parseFilter(text, resource));
   if (ids === undefined)
     throw unsupportedQuery("Unsupported Query. Change tracking can be filtered by id only.");
   if (ids.length > 50) throw unsupportedQuery("Too many ids in the filter: 50 is the maximum.");
   return ids;
 }
 
-interface Items {
+/** Some of a round, and where the next page begins. */
+export interface Items {
   readonly items: readonly Json[];
   readonly position: number;
   readonly done: boolean;
 }
 
-function initialItems(store: TenantStore, manners: DeltaManners, state: RoundState, size: number): Items {
-  const items: Json[] = [];
-  let ordinal = state.position;
-  for (; ordinal < state.end && items.length < size; ordinal += 1) {
-    const removed = store.stateAt(ordinal) !== "active";
-    if (removed && !manners.removedInInitialRound) continue;
-    const user = store.at(ordinal);
-    if (state.ids !== undefined && !state.ids.includes(user.id)) continue;
-    items.push(removed ? removedItem(user) : wholeItem(user, state.select));
-  }
-  return { items, position: ordinal, done: ordinal >= state.end };
-}
-
-function changedItems(
-  store: TenantStore,
-  manners: DeltaManners,
-  state: RoundState,
-  size: number,
-  minimal: boolean,
-): Items {
-  const relevant = store
-    .changesBetween(state.from ?? 0, state.to)
-    .filter((change) => isTracked(store, state, change));
-  const end = Math.min(relevant.length, state.position + size);
-  const itemAt = (index: number): Json => {
-    const change = relevant[index]!;
-    const user = store.at(change.ordinal);
-    if (user.state !== "active") return removedItem(user);
-    if (change.names === "all") return wholeItem(user, state.select);
-    const onlyChanged = minimal || (manners.partialObjects && index % 2 === 0);
-    return changedItem(user, change.names, state.select, onlyChanged);
-  };
-  const items: Json[] = [];
-  for (let index = state.position; index < end; index += 1) items.push(itemAt(index));
-  if (manners.duplicates && items.length > 0) {
-    if (state.position > 0) items.unshift(itemAt(state.position - 1));
-    items.push(itemAt(state.position));
-  }
-  return { items, position: end, done: end >= relevant.length };
-}
-
-function isTracked(store: TenantStore, { ids, select }: RoundState, change: UserChange): boolean {
-  if (ids !== undefined && !ids.includes(store.at(change.ordinal).id)) return false;
-  if (change.names === "all" || select === undefined) return true;
-  const { names } = change;
-  return select.some((name) => names.has(name));
-}
-
-function removedItem(user: TenantUser): Json {
-  return { id: user.id, "@removed": { reason: user.state === "purged" ? "deleted" : "changed" } };
-}
-
-/** A new or restored user: the selected properties that have a value. */
-function wholeItem({ id, properties }: TenantUser, select: readonly string[] | undefined): Json {
-  const names = (select ?? defaultProperties).filter((name) => (properties[name] ?? null) !== null);
-  return pick(properties, names, id);
-}
-
-/**
- * A changed user. Unchanged properties come along unless only changed ones are wanted; a property that was never
- * set does not come, one that was cleared comes as null.
- */
-function changedItem(
-  { id, properties }: TenantUser,
-  changed: ReadonlySet<string>,
-  select: readonly string[] | undefined,
-  onlyChanged: boolean,
-): Json {
-  const candidates = select ?? [...new Set([...defaultProperties, ...changed])];
-  const names = candidates.filter((name) => name in properties && (!onlyChanged || changed.has(name)));
-  return pick(properties, names, id);
-}
-
-function pick(properties: UserProperties, names: readonly string[], id: string): Json {
-  const item: Record<string, Json> = {};
-  for (const name of names) {
-    const type = propertyTypes.get(name);
-    item[name] = properties[name] ?? (type === "texts" || type === "objects" ? [] : null);
-  }
-  item.id = id;
-  return item;
+/** What a collection that tracks changes knows of them. */
+export interface ChangeTracking {
+  readonly collection: "users" | "groups";
+  readonly resource: ResourceType;
+  /** One past the last object of an initial round. */
+  readonly end: number;
+  versionAsOf(nowMs: number, lagMs: number): number;
+  /** @throws GraphFault for what cannot be tracked */
+  assertTrackable(select: readonly string[]): void;
+  initialItems(state: RoundState, size: number): Items;
+  changedItems(state: RoundState, size: number, minimal: boolean): Items;
 }
 
 function parsePrefer(prefer: string): { minimal: boolean; pageSize: number | undefined; applied: string } {

@@ -1,7 +1,7 @@
 /** Faults ordered by tests: what the service does on bad days, at the request where the test wants it. */
 
-import type { GraphAnswer, GraphRequest } from "./api.ts";
-import { failure } from "./api.ts";
+import type { GraphAnswer, GraphRequest } from "./answers.ts";
+import { failure } from "./answers.ts";
 import { GraphFault } from "./odata.ts";
 import type { Json } from "./properties.ts";
 

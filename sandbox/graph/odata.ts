@@ -3,8 +3,8 @@
  * https://learn.microsoft.com/graph/query-parameters, https://learn.microsoft.com/graph/filter-query-parameter
  */
 
-import type { FilterOperator, Json } from "./properties.ts";
-import { filterSupport, propertyTypes } from "./properties.ts";
+import type { FilterOperator, Json, ResourceType } from "./properties.ts";
+import { userResource } from "./properties.ts";
 
 /** A refusal in the service's words: HTTP status, Graph error code, message. */
 export class GraphFault extends Error {
@@ -64,15 +64,18 @@ export function parseOptions(query: URLSearchParams): QueryOptions {
   return options;
 }
 
-const canonicalNames = new Map([...propertyTypes.keys()].map((name) => [name.toLowerCase(), name]));
+function canonicalName({ propertyTypes }: ResourceType, text: string): string | undefined {
+  if (propertyTypes.has(text)) return text;
+  return [...propertyTypes.keys()].find((name) => name.toLowerCase() === text.toLowerCase());
+}
 
 /** The properties of `$select` by their own names, each once. */
-export function parseSelect(text: string): string[] {
+export function parseSelect(text: string, resource = userResource): string[] {
   const names = text.split(",").map((name) => {
-    const canonical = canonicalNames.get(name.trim().toLowerCase());
+    const canonical = canonicalName(resource, name.trim());
     if (canonical === undefined) {
       throw badRequest(
-        `Parsing OData Select and Expand failed: Could not find a property named '${name.trim()}' on type 'microsoft.graph.user'.`,
+        `Parsing OData Select and Expand failed: Could not find a property named '${name.trim()}' on type 'microsoft.graph.${resource.name}'.`,
       );
     }
     return canonical;
@@ -94,7 +97,7 @@ export type Filter =
  * Parses `$filter`.
  * @throws GraphFault for what the service does not understand or does not support on the property
  */
-export function parseFilter(text: string): Filter {
+export function parseFilter(text: string, resource = userResource): Filter {
   const tokens = tokenize(text);
   let next = 0;
 
@@ -137,13 +140,13 @@ export function parseFilter(text: string): Filter {
         throw badRequest(`Invalid filter clause: An unknown function with name '${head}' was found.`);
       }
       take("(");
-      const property = propertyNamed(take());
+      const property = propertyNamed(resource, take());
       take(",");
       const value = literal(take());
       take(")");
-      return test(property, operator, [value]);
+      return test(resource, property, operator, [value]);
     }
-    const property = propertyNamed(head);
+    const property = propertyNamed(resource, head);
     const operator = take().toLowerCase();
     if (operator === "in") {
       take("(");
@@ -153,12 +156,12 @@ export function parseFilter(text: string): Filter {
         values.push(literal(take()));
       }
       take(")");
-      return test(property, "in", values);
+      return test(resource, property, "in", values);
     }
     if (operator !== "eq" && operator !== "ne" && operator !== "ge" && operator !== "le") {
       throw badRequest(`Invalid filter clause: Syntax error: '${operator}' in '${text}'.`);
     }
-    return test(property, operator, [literal(take())]);
+    return test(resource, property, operator, [literal(take())]);
   };
 
   const filter = or();
@@ -173,11 +176,11 @@ function tokenize(text: string): string[] {
   return tokens;
 }
 
-function propertyNamed(text: string): string {
-  const name = canonicalNames.get(text.toLowerCase());
+function propertyNamed(resource: ResourceType, text: string): string {
+  const name = canonicalName(resource, text);
   if (name === undefined) {
     throw badRequest(
-      `Invalid filter clause: Could not find a property named '${text}' on type 'microsoft.graph.user'.`,
+      `Invalid filter clause: Could not find a property named '${text}' on type 'microsoft.graph.${resource.name}'.`,
     );
   }
   return name;
@@ -194,11 +197,16 @@ function literal(token: string): Json {
   throw badRequest(`Invalid filter clause: Unrecognized literal '${token}'.`);
 }
 
-function test(property: string, operator: FilterOperator, values: readonly Json[]): Filter {
+function test(
+  { name, filterSupport, propertyTypes }: ResourceType,
+  property: string,
+  operator: FilterOperator,
+  values: readonly Json[],
+): Filter {
   const supported = filterSupport.get(property);
   if (supported === undefined || !(supported.byDefault.has(operator) || supported.advanced.has(operator))) {
     throw unsupportedQuery(
-      `Unsupported or invalid query filter clause specified for property '${property}' of resource 'User'.`,
+      `Unsupported or invalid query filter clause specified for property '${property}' of resource '${name === "user" ? "User" : "Group"}'.`,
     );
   }
   const expected = propertyTypes.get(property) === "boolean" ? "boolean" : "string";
@@ -214,15 +222,15 @@ function test(property: string, operator: FilterOperator, values: readonly Json[
 }
 
 /** Whether the filter works only with `ConsistencyLevel: eventual` and `$count=true`. */
-export function needsAdvancedQuery(filter: Filter): boolean {
+export function needsAdvancedQuery(filter: Filter, resource = userResource): boolean {
   switch (filter.kind) {
     case "and":
     case "or":
-      return needsAdvancedQuery(filter.left) || needsAdvancedQuery(filter.right);
+      return needsAdvancedQuery(filter.left, resource) || needsAdvancedQuery(filter.right, resource);
     case "not":
       return true;
     case "test": {
-      const byDefault = filterSupport.get(filter.property)?.byDefault;
+      const byDefault = resource.filterSupport.get(filter.property)?.byDefault;
       return byDefault?.has(filter.operator) !== true || filter.values.includes(null);
     }
   }

@@ -78,12 +78,12 @@ export const readOnlyProperties: ReadonlySet<string> = new Set(
 
 export type FilterOperator = "eq" | "ne" | "not" | "ge" | "le" | "in" | "startswith" | "endswith" | "null";
 
-interface FilterSupport {
+export interface FilterSupport {
   readonly byDefault: ReadonlySet<FilterOperator>;
   readonly advanced: ReadonlySet<FilterOperator>;
 }
 
-function support(byDefault: string, advanced: string): FilterSupport {
+export function support(byDefault: string, advanced: string): FilterSupport {
   const operators = (list: string) => new Set(list.split(" ").filter(Boolean) as FilterOperator[]);
   return { byDefault: operators(byDefault), advanced: operators(advanced) };
 }
@@ -128,17 +128,36 @@ export const filterSupport: ReadonlyMap<string, FilterSupport> = new Map([
 ]);
 
 /** How a property that was never set looks in a listing. */
-export function unsetValue(name: string): Json {
+export function unsetValue(name: string, { propertyTypes } = userResource): Json {
   const type = propertyTypes.get(name);
   return type === "texts" || type === "objects" ? [] : null;
 }
 
+/** What requests may do with the objects of one type. */
+export interface ResourceType {
+  readonly name: "user" | "group";
+  readonly propertyTypes: ReadonlyMap<string, PropertyType>;
+  readonly defaultProperties: readonly string[];
+  readonly readOnlyProperties: ReadonlySet<string>;
+  readonly filterSupport: ReadonlyMap<string, FilterSupport>;
+}
+
+export const userResource: ResourceType = {
+  name: "user",
+  propertyTypes,
+  defaultProperties,
+  readOnlyProperties,
+  filterSupport,
+};
+
 const isoInstant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?(Z|[+-]\d\d:\d\d)$/;
 
-/** Whether a client may give `value` to the property: its type, or null. */
-export function fitsType(name: string, value: Json): boolean {
+/** Whether the administrator may give `value` to the property: its type, or null. */
+export function fitsType(name: string, value: Json, { propertyTypes } = userResource): boolean {
   if (value === null) return true;
   switch (propertyTypes.get(name)) {
+    case "navigation":
+      return name === "manager" ? typeof value === "string" : name === "sponsors" && Array.isArray(value);
     case "text":
       return typeof value === "string";
     case "boolean":

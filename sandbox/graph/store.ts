@@ -6,7 +6,7 @@
  * of events is all that must be kept. Users nobody touched are derived again each time they are asked for.
  */
 
-import type { GroupEvent } from "./groups.ts";
+import type { Group, GroupEvent } from "./groups.ts";
 import { Groups, isGroupEvent } from "./groups.ts";
 import type { Json, UserProperties } from "./properties.ts";
 import { fitsType, propertyTypes } from "./properties.ts";
@@ -45,6 +45,8 @@ export interface UserChange {
   /** Names of changed properties; "all" when the user was added or restored. */
   readonly names: ReadonlySet<string> | "all";
   readonly removed: boolean;
+  /** Ids of those who were the manager meanwhile. */
+  readonly formerManagers: readonly string[];
 }
 
 export class TenantError extends Error {
@@ -66,6 +68,8 @@ interface LogEntry {
   readonly kind: "add" | "change" | "delete" | "restore" | "purge";
   readonly names: readonly string[];
   readonly at: number;
+  /** Who was the manager until then. */
+  readonly formerManager?: string;
 }
 
 export class TenantStore {
@@ -180,6 +184,10 @@ export class TenantStore {
         ordinal: entry.ordinal,
         names,
         removed: (before?.removed ?? false) || entry.kind === "delete" || entry.kind === "purge",
+        formerManagers: [
+          ...(before?.formerManagers ?? []),
+          ...(entry.formerManager === undefined ? [] : [entry.formerManager]),
+        ],
       });
     }
     return [...changes.values()];
@@ -274,14 +282,42 @@ export class TenantStore {
     this.commit([{ type: "purge", at, id: user.id }]);
   }
 
-  addGroup(displayName: string, members: readonly string[], at: number): string {
+  addGroup(wanted: UserProperties, members: readonly string[], at: number): string {
     const id = this.groups.nextId();
     for (const member of members) this.requireMember(member);
+    const properties = { ...wanted, id, createdDateTime: isoSeconds(at) };
     this.commit([
-      { type: "addGroup", at, id, displayName },
+      { type: "addGroup", at, id, properties },
       ...members.map((member) => ({ type: "addMember", at, group: id, member }) as const),
     ]);
     return id;
+  }
+
+  /** Values that are equal already are no change. @throws TenantError */
+  changeGroup(id: string, properties: UserProperties, at: number): void {
+    const group = this.requireGroup(id, "active");
+    const different = Object.entries(properties).filter(
+      ([name, value]) => JSON.stringify(group.properties[name] ?? null) !== JSON.stringify(value),
+    );
+    if (different.length === 0) return;
+    this.commit([{ type: "changeGroup", at, id: group.id, properties: Object.fromEntries(different) }]);
+  }
+
+  /** A Microsoft 365 group moves to the deleted items, any other is gone for good. */
+  deleteGroup(id: string, at: number): void {
+    const group = this.requireGroup(id, "active");
+    const soft = (group.properties.groupTypes as readonly string[] | undefined)?.includes("Unified") === true;
+    this.commit([{ type: soft ? "deleteGroup" : "purgeGroup", at, id: group.id }]);
+  }
+
+  restoreGroup(id: string, at: number): void {
+    this.commit([{ type: "restoreGroup", at, id: this.requireGroup(id, "deleted").id }]);
+  }
+
+  private requireGroup(id: string, state: "active" | "deleted"): Group {
+    const group = this.groups.get(id);
+    if (group?.state !== state) throw notFound(id);
+    return group;
   }
 
   /** @throws TenantError "not-found" for a group or a member that is not there */
@@ -376,13 +412,18 @@ export class TenantStore {
     event: Exclude<UserEvent, { type: "expireTokens" }>,
     names: readonly string[],
   ): void {
-    const before = this.changed.get(ordinal)?.properties.userPrincipalName;
+    const present = this.changed.get(ordinal)?.properties ?? {};
+    const before = present.userPrincipalName;
     if (before !== undefined) this.principalNames.delete(String(before).toLowerCase());
     if (user.state === "active") {
       this.principalNames.set(String(user.properties.userPrincipalName).toLowerCase(), ordinal);
     }
     this.changed.set(ordinal, user);
-    this.log.push({ ordinal, kind: event.type, names, at: event.at });
+    const formerManager =
+      names.includes("manager") && typeof present.manager === "string"
+        ? { formerManager: present.manager }
+        : {};
+    this.log.push({ ordinal, kind: event.type, names, at: event.at, ...formerManager });
   }
 
   private ordinalOfPrincipalName(key: string): number | undefined {

@@ -1,8 +1,9 @@
 /** What the service accepts in a user that is created, invited or changed. */
 import { randomUUID } from "node:crypto";
+import { groupResource } from "./groupProperties.ts";
 import { badRequest, GraphFault } from "./odata.ts";
 import type { Json, UserProperties } from "./properties.ts";
-import { propertyTypes, readOnlyProperties } from "./properties.ts";
+import { fitsType, propertyTypes, readOnlyProperties } from "./properties.ts";
 import { isoSeconds, tenantDomain } from "./tenant.ts";
 
 /** Most characters of a text: https://learn.microsoft.com/graph/api/resources/user */
@@ -67,7 +68,7 @@ export function userChanges(present: UserProperties, body: UserProperties): User
     if (readOnlyProperties.has(name)) {
       throw new GraphFault(400, "Request_BadRequest", `Property '${name}' is read-only and cannot be set.`);
     }
-    if (!propertyTypes.has(name))
+    if (!propertyTypes.has(name) || propertyTypes.get(name) === "navigation")
       throw badRequest(`The property '${name}' does not exist on type 'microsoft.graph.user'.`);
     if (value === null && ["displayName", "accountEnabled", "mailNickname"].includes(name))
       throw invalid(name);
@@ -77,6 +78,36 @@ export function userChanges(present: UserProperties, body: UserProperties): User
     changes[name] = isStructure ? { ...(present[name] as UserProperties | undefined), ...value } : value;
   }
   return changes;
+}
+
+/**
+ * The properties that a request gives a group.
+ * @param present of the group that is changed; undefined for a new one
+ * @throws GraphFault as the service words it
+ */
+export function checkedGroup(present: UserProperties | undefined, body: UserProperties): UserProperties {
+  for (const [name, value] of Object.entries(body)) {
+    const type = groupResource.propertyTypes.get(name);
+    if (type === undefined || type === "navigation")
+      throw badRequest(`The property '${name}' does not exist on type 'microsoft.graph.group'.`);
+    if (groupResource.readOnlyProperties.has(name))
+      throw new GraphFault(400, "Request_BadRequest", `Property '${name}' is read-only and cannot be set.`);
+    if (!fitsType(name, value, groupResource) || value === "") throw invalidOf("Group", name);
+  }
+  const { displayName, mailNickname } = body;
+  if (typeof displayName === "string" && displayName.length > 256) throw invalidOf("Group", "displayName");
+  if (typeof mailNickname === "string" && !/^[^@()\\[\]";:.<>, \u0080-\uffff]{1,64}$/.test(mailNickname))
+    throw invalidOf("Group", "mailNickname");
+  const required = ["displayName", "mailEnabled", "mailNickname", "securityEnabled"];
+  const missing = required.find((name) => (present === undefined ? !(name in body) : body[name] === null));
+  if (missing !== undefined) throw invalidOf("Group", missing, "A value is required for property");
+  if (present !== undefined) return body;
+  const types = (body.groupTypes ?? []) as readonly string[];
+  if (body.mailEnabled === true && !types.includes("Unified"))
+    throw badRequest(
+      "The service does not currently support writes of mail-enabled groups. Please ensure that the mail-enablement property is unset and the security-enablement property is set.",
+    );
+  return { groupTypes: [], ...withoutNulls(body) };
 }
 
 export interface InvitedGuest {
@@ -125,7 +156,15 @@ function requireComplexity(password: string): void {
 }
 
 function invalid(name: string, what = "Invalid value specified for property"): GraphFault {
-  return new GraphFault(400, "Request_BadRequest", `${what} '${name}' of resource 'User'.`);
+  return invalidOf("User", name, what);
+}
+
+function invalidOf(
+  resource: string,
+  name: string,
+  what = "Invalid value specified for property",
+): GraphFault {
+  return new GraphFault(400, "Request_BadRequest", `${what} '${name}' of resource '${resource}'.`);
 }
 
 function withoutNulls(properties: UserProperties): UserProperties {

@@ -33,6 +33,7 @@ test.each([
 describe("permissions of the identity", () => {
   const token = (roles: readonly string[]) =>
     ["e30", Buffer.from(JSON.stringify({ roles })).toString("base64url"), ""].join(".");
+  const types = ["user", "group"] as const;
   const inviting = { writable: true, invitationRedirectUrl: "https://x.example" };
 
   test.each([
@@ -45,6 +46,14 @@ describe("permissions of the identity", () => {
     [["User.Read.All"], { writable: false, groups: ["g"] }, "failed", "lacks GroupMember.Read.All"],
     [["User.Read.All", "GroupMember.Read.All"], { writable: false, groups: ["g"] }, "ok", "GroupMember"],
     [["Directory.Read.All"], { writable: false }, "warning", "Directory.Read.All"],
+    [["User.Read.All"], { writable: false, types }, "failed", "lacks GroupMember.Read.All"],
+    [
+      ["User.ReadWrite.All", "GroupMember.Read.All"],
+      { writable: true, types },
+      "failed",
+      "lacks Group.ReadWrite.All",
+    ],
+    [["User.ReadWrite.All", "Group.ReadWrite.All"], { writable: true, types }, "ok", "Group.ReadWrite.All"],
   ])("%j for %j is %s", (roles, settings, status, message) => {
     const finding = permissionFinding(token(roles), settings);
     expect(finding).toMatchObject({ status, message: expect.stringContaining(message) });

@@ -5,14 +5,17 @@ import {
   advanceGuard,
   newLoopGuard,
   parseCursor,
+  parseWatermark,
   printCursor,
+  printWatermark,
 } from "../../src/engine/connectors/graph/cursor.ts";
 import {
   answerFailure,
   connectionFailure,
   retryAfterMs,
 } from "../../src/engine/connectors/graph/failures.ts";
-import { parseUserFilter } from "../../src/engine/connectors/graph/filter.ts";
+import { parseGroupFilter, parseUserFilter } from "../../src/engine/connectors/graph/filter.ts";
+import { objectTypesOf } from "../../src/engine/connectors/graph/objectTypes.ts";
 import type { TokenSource } from "../../src/engine/connectors/graph/pipeline.ts";
 import {
   Call,
@@ -22,7 +25,6 @@ import {
 } from "../../src/engine/connectors/graph/pipeline.ts";
 import { graphSettingsSchema } from "../../src/engine/connectors/graph/settings.ts";
 import { credentialOf } from "../../src/engine/connectors/graph/token.ts";
-import { selectUserAttributes, userAttributes } from "../../src/engine/connectors/graph/userSchema.ts";
 import { attributesToJson, dateTimeFromMs } from "../../src/engine/core/values.ts";
 import type { ConnectorDefinition } from "../../src/engine/ports/connector.ts";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
@@ -30,6 +32,10 @@ import { ConnectorError } from "../../src/engine/ports/connector.ts";
 function definition(...attributes: string[]): ConnectorDefinition {
   return { name: "AADMA", objectTypes: [{ name: "user", attributes }] };
 }
+
+const unfiltered = { filter: "all", groupFilter: "all" };
+const selectUserAttributes = (connector: ConnectorDefinition) =>
+  objectTypesOf(connector, unfiltered)[0]!.attributes;
 
 function configurationError(message: RegExp) {
   return expect.objectContaining({ kind: "configuration", message: expect.stringMatching(message) });
@@ -183,34 +189,73 @@ describe("attributes", () => {
     ["assignedLicenses", /it is a structure/],
     ["onPremisesExtensionAttributes", /select its parts/],
     ["aboutMe", /for a single user only/],
-    ["manager", /references are not imported/],
+    ["directReports", /select manager/],
+    ["memberOf", /select the members of the object type group/],
     ["xyzzy", /has no attribute "xyzzy"\.$/],
   ])("the attribute %s cannot be selected", (name, message) => {
     expect(thrownBy(() => selectUserAttributes(definition(name)))).toEqual(configurationError(message));
   });
 
-  test("a Graph connector has users and nothing else", () => {
-    const groups = { name: "AADMA", objectTypes: [{ name: "group", attributes: ["id"] }] };
-    expect(thrownBy(() => selectUserAttributes(groups))).toEqual(configurationError(/"user", not "group"/));
+  test("a Graph connector has users and groups, each once", () => {
+    const types = (...names: string[]) => ({
+      name: "AADMA",
+      objectTypes: names.map((name) => ({ name, attributes: ["id"] })),
+    });
+    expect(objectTypesOf(types("group", "user"), unfiltered).map(({ name }) => name)).toEqual([
+      "user",
+      "group",
+    ]);
+    for (const names of [["device"], ["user", "user"], []])
+      expect(thrownBy(() => objectTypesOf(types(...names), unfiltered))).toEqual(
+        configurationError(/"user" and "group"/),
+      );
   });
 
   test("the anchor is a read-only attribute", () => {
-    expect(userAttributes.get("id")).toMatchObject({ type: "string", readOnly: true });
+    const { schema } = selectUserAttributes(definition("id"));
+    expect(schema.attributes.get("id")).toMatchObject({ type: "string", readOnly: true });
+  });
+
+  test("references come with the listing where one request can bring them, and are no properties", () => {
+    const [user] = objectTypesOf(definition("manager", "sponsors", "mail"), unfiltered);
+    expect(user).toMatchObject({
+      query: "$select=id,mail&$expand=manager($select=id)",
+      deltaSelect: "id,mail,manager",
+      pageSizeMax: 100,
+      readApart: ["sponsors"],
+    });
+    const read = { id: "1", manager: { id: "m" }, sponsors: ["b", "a", "b"] };
+    expect(attributesToJson(user!.attributes.attributesOf(read))).toEqual({
+      manager: { $ref: "m" },
+      sponsors: [{ $ref: "a" }, { $ref: "b" }],
+    });
+    expect(() => user!.attributes.attributesOf({ sponsors: [{}] })).toThrow(/structure for "sponsors"/);
+  });
+
+  test("groups are filtered by what a delta import can decide too", () => {
+    const filter = parseGroupFilter("mailEnabled eq false and securityEnabled eq true");
+    expect(filter.odata).toBe("mailEnabled eq false and securityEnabled eq true");
+    expect(filter.matches({ mailEnabled: false, securityEnabled: true })).toBe(true);
+    expect(filter.matches({ mailEnabled: true, securityEnabled: true })).toBe(false);
+    expect(thrownBy(() => parseGroupFilter("displayName eq 'x'"))).toEqual(
+      configurationError(/securityEnabled eq true/),
+    );
   });
 });
 
 describe("cursor", () => {
   const cursor = {
-    phase: "users",
+    phase: "objects",
+    type: "user",
     next: "https://graph.example/v1.0/users?$skiptoken=abc",
-    watermark: "https://graph.example/v1.0/users/delta?$deltatoken=def",
+    links: { user: "https://graph.example/v1.0/users/delta?$deltatoken=def" },
     members: null,
     guard: { kept: "x", pages: 3 },
   } as const;
 
   test("what was printed can be parsed", () => {
     expect(parseCursor(printCursor(cursor))).toEqual(cursor);
-    const changes = { ...cursor, phase: "changes", watermark: null } as const;
+    const changes = { ...cursor, phase: "changes", type: "group" } as const;
     expect(parseCursor(printCursor(changes))).toEqual(changes);
   });
 
@@ -218,11 +263,35 @@ describe("cursor", () => {
     "",
     "null",
     "{}",
-    JSON.stringify({ ...cursor, version: 2 }),
-    JSON.stringify({ ...cursor, version: 1, watermark: null }),
-    JSON.stringify({ ...cursor, version: 1, guard: null }),
+    JSON.stringify({ ...cursor, version: 3 }),
+    JSON.stringify({ ...cursor, version: 2, type: "device" }),
+    JSON.stringify({ ...cursor, version: 2, links: null }),
+    JSON.stringify({ ...cursor, version: 2, guard: null }),
   ])("any other text leads to a full import: %s", (text) => {
     expect(thrownBy(() => parseCursor(text))).toMatchObject({ kind: "watermark-expired" });
+  });
+
+  test("a watermark leads to a full import where types or limits have changed since", () => {
+    const link = (type: string) => `https://graph.example/v1.0/${type}s/delta?$deltatoken=1`;
+    const users = { user: link("user") };
+    const both = { ...users, group: link("group") };
+    expect(printWatermark(users, null)).toBe(users.user);
+    expect(parseWatermark(users.user, ["user"], false)).toEqual({ links: users, members: null });
+    expect(parseWatermark(printWatermark(both, null), ["user", "group"], false).links).toEqual(both);
+    expect(parseWatermark(printWatermark(users, "d"), ["user"], true)).toEqual({
+      links: users,
+      members: "d",
+    });
+    for (const [text, types, limited] of [
+      [users.user, ["user", "group"], false],
+      [printWatermark(both, null), ["user"], false],
+      [users.user, ["user"], true],
+      [printWatermark(users, "d"), ["user"], false],
+      ["{", ["user"], false],
+    ] as const)
+      expect(thrownBy(() => parseWatermark(text, types, limited))).toMatchObject({
+        kind: "watermark-expired",
+      });
   });
 
   test.each([1, 2, 3, 7])("a circle of %i pages is found wherever it begins", (length) => {
@@ -403,6 +472,7 @@ describe("settings", () => {
     expect(graphSettingsSchema.parse({})).toEqual({
       baseUrl: "https://graph.microsoft.com",
       filter: "userType eq 'Guest'",
+      groupFilter: "all",
       groups: [],
       invitationMessage: false,
       pageSize: 999,

@@ -244,7 +244,7 @@ describe("the service", () => {
     ["/users/00000000-0000-4000-8000-000000000000", 404, "Request_ResourceNotFound"],
     ["/users/nobody@contoso.com", 404, "Request_ResourceNotFound"],
     ["/directory/deletedItems", 400, "BadRequest"],
-    ["/groups", 400, "BadRequest"],
+    ["/devices", 400, "BadRequest"],
   ])("refuses %s", async (target, status, code) => {
     const answer = await graph(target);
     expect([answer.status, answer.body.error.code]).toEqual([status, code]);

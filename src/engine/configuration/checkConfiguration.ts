@@ -1,8 +1,8 @@
 /**
  * The whole configuration, checked before anything runs: all that `loadConfiguration` would refuse, and what only the
- * schemas of the connected directories can tell. A Graph user's is known here; Active Directory is asked for its own.
+ * schemas of the connected directories can tell. Those of Graph's users and groups are known here; Active Directory is asked for its own.
  */
-import { selectUserAttributes } from "../connectors/graph/userSchema.ts";
+import { objectTypesOf } from "../connectors/graph/objectTypes.ts";
 import {
   type Configuration,
   ConfigurationError,
@@ -156,6 +156,8 @@ function connectorFile(
     .find(({ content }) => (content as { name?: unknown } | null | undefined)?.name === connector.name);
 }
 
+const unfiltered = { filter: "all", groupFilter: "all" };
+
 /** The selected attributes that there are, and a problem for each other. */
 function graphSchema(
   connector: ConnectorConfiguration,
@@ -168,7 +170,7 @@ function graphSchema(
     const attributes = type.attributes.flatMap((attribute, a) => {
       try {
         const one = { name, objectTypes: [{ name: type.name, attributes: [attribute] }] };
-        return [...selectUserAttributes(one).schema.attributes];
+        return [...objectTypesOf(one, unfiltered)[0]!.attributes.schema.attributes];
       } catch (error) {
         if (!(error instanceof ConnectorError)) throw error;
         const message = error.message.replace(`Connector ${name}: `, "");

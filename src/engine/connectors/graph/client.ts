@@ -100,9 +100,11 @@ export class GraphClient {
     path: string,
     body: unknown,
     context: ConnectorContext,
+    headers: Record<string, string> = {},
   ): Promise<GraphAnswer> {
     const call = new Call(this.url(path), method !== "POST", context);
-    const request = this.#client.api(call.url).middlewareOptions([call]).responseType(ResponseType.RAW);
+    const request = this.#client.api(call.url).middlewareOptions([call]).headers(headers);
+    request.responseType(ResponseType.RAW);
     switch (method) {
       case "POST":
         await request.post(body);

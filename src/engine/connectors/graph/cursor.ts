@@ -1,21 +1,30 @@
 /**
  * Where an import goes on: everything that another process needs, as one string.
  *
- *   full:  users, page by page ──► deletedUsers, page by page ──► complete, watermark = the delta link taken first
- *   delta: changes, page by page ──► complete, watermark = the last page's delta link
+ *   full:  users, page by page ──► deleted users ──► groups ──► deleted groups ──► complete, watermark = the delta links
+ *          that were taken first
+ *   delta: changes of users, page by page ──► changes of groups ──► complete, watermark = the last pages' delta links
  *
- * Where groups limit the scope, a watermark is a delta link with the digest of the members as the import began.
+ * A watermark is the delta link; where there are several types, or groups limit the scope, it is an object of the delta
+ * links by type, with the digest of the groups' members as the import began.
  */
 import { createHash } from "node:crypto";
 import type { Cursor } from "../../ports/connector.ts";
 import { ConnectorError } from "../../ports/connector.ts";
+import type { GraphTypeName } from "./objectTypes.ts";
+
+export type DeltaLinks = Readonly<Partial<Record<GraphTypeName, string>>>;
 
 export interface ImportCursor {
-  readonly phase: "users" | "deletedUsers" | "changes";
+  readonly phase: "objects" | "deletedObjects" | "changes";
+  readonly type: GraphTypeName;
   /** The page to read: an absolute URL of the service, opaque. */
   readonly next: string;
-  /** The delta link taken before anything was listed; null in the phase `changes`, which ends with its own. */
-  readonly watermark: string | null;
+  /**
+   * Delta links by type. Of a full import: those taken before anything was listed. Of a delta import: where it began,
+   * replaced by where it ended for each type that is done.
+   */
+  readonly links: DeltaLinks;
   /** The digest of the groups' members when the import began; null where no groups limit the scope. */
   readonly members: string | null;
   readonly guard: LoopGuard;
@@ -47,7 +56,7 @@ export function advanceGuard(guard: LoopGuard, link: string): LoopGuard {
 }
 
 export function printCursor(cursor: ImportCursor): Cursor {
-  return JSON.stringify({ version: 1, ...cursor });
+  return JSON.stringify({ version: 2, ...cursor });
 }
 
 /** @throws ConnectorError "watermark-expired" when it is not ours, or an older form. */
@@ -59,8 +68,8 @@ export function parseCursor(text: Cursor): ImportCursor {
     json = null; // reported below, like any other text that is no cursor
   }
   if (isCursor(json)) {
-    const { phase, next, watermark, members, guard } = json;
-    return { phase, next, watermark, members, guard };
+    const { phase, type, next, links, members, guard } = json;
+    return { phase, type, next, links, members, guard };
   }
   throw new ConnectorError(
     "watermark-expired",
@@ -68,33 +77,56 @@ export function parseCursor(text: Cursor): ImportCursor {
   );
 }
 
-/** @param members null: no groups limit the scope, and the delta link is all */
-export function printWatermark(link: string, members: string | null): Cursor {
-  return members === null ? link : JSON.stringify({ link, members });
+/** @param members null: no groups limit the scope */
+export function printWatermark(links: DeltaLinks, members: string | null): Cursor {
+  const { user, ...others } = links;
+  if (members === null && user !== undefined && Object.keys(others).length === 0) return user;
+  return JSON.stringify({ links, ...(members === null ? {} : { members }) });
 }
 
-/** @throws ConnectorError "watermark-expired" when groups limit the scope and it holds no digest of their members */
-export function parseWatermark(text: Cursor, hasGroups: boolean): { link: string; members: string | null } {
-  if (!hasGroups) return { link: text, members: null };
-  try {
-    const { link, members } = JSON.parse(text) as Record<string, unknown>;
-    if (typeof link === "string" && typeof members === "string") return { link, members };
-  } catch {
-    // reported below, like any other text that is no such watermark
+/** @throws ConnectorError "watermark-expired" when it is of other types, or holds no digest where groups limit the scope */
+export function parseWatermark(
+  text: Cursor,
+  types: readonly GraphTypeName[],
+  hasGroups: boolean,
+): { links: DeltaLinks; members: string | null } {
+  const { links, members = null } = watermarkObject(text);
+  const isComplete = types.every((type) => typeof links[type] === "string");
+  if (isComplete && Object.keys(links).length === types.length && hasGroups === (members !== null)) {
+    return { links, members };
   }
-  throw new ConnectorError("watermark-expired", "The watermark was made before groups limited the scope.");
+  throw new ConnectorError(
+    "watermark-expired",
+    hasGroups
+      ? "The watermark was made before groups limited the scope, or for other object types."
+      : "The watermark was made for other object types, or while groups limited the scope.",
+  );
+}
+
+function watermarkObject(text: Cursor): { links: DeltaLinks; members?: string } {
+  if (!text.startsWith("{")) return { links: { user: text } };
+  try {
+    const { links, members } = JSON.parse(text) as Record<string, unknown>;
+    if (typeof links === "object" && links !== null)
+      return { links, ...(typeof members === "string" ? { members } : {}) };
+  } catch {
+    // reported by the caller, like any other text that is no watermark
+  }
+  return { links: {} };
 }
 
 function isCursor(json: unknown): json is ImportCursor {
   if (typeof json !== "object" || json === null) return false;
-  const { version, phase, next, watermark, members, guard } = json as Record<string, unknown>;
+  const { version, phase, type, next, links, members, guard } = json as Record<string, unknown>;
   return (
-    version === 1 &&
+    version === 2 &&
     typeof phase === "string" &&
-    ["users", "deletedUsers", "changes"].includes(phase) &&
+    ["objects", "deletedObjects", "changes"].includes(phase) &&
+    (type === "user" || type === "group") &&
     typeof next === "string" &&
     (members === null || typeof members === "string") &&
-    (phase === "changes" ? watermark === null : typeof watermark === "string") &&
+    typeof links === "object" &&
+    links !== null &&
     typeof (guard as Partial<LoopGuard> | null)?.kept === "string" &&
     typeof (guard as Partial<LoopGuard> | null)?.pages === "number"
   );

@@ -3,11 +3,13 @@ import { isUnder } from "../../core/values.ts";
 import type { ConnectorContext, Finding } from "../../ports/connector.ts";
 import { ConnectorError } from "../../ports/connector.ts";
 import type { GraphClient } from "./client.ts";
+import type { GraphTypeName } from "./objectTypes.ts";
 import type { GraphSettings } from "./settings.ts";
 
 export interface GraphExamination {
   readonly client: GraphClient;
   readonly settings: GraphSettings;
+  readonly types: readonly GraphTypeName[];
   readonly token: () => Promise<string>;
   /** OUs whose accounts other connectors make. */
   readonly managedContainers: readonly string[];
@@ -15,11 +17,17 @@ export interface GraphExamination {
 }
 
 type Purpose = Pick<GraphSettings, "writable" | "invitationRedirectUrl"> &
-  Partial<Pick<GraphSettings, "groups">>;
+  Partial<Pick<GraphSettings, "groups">> & { readonly types?: readonly GraphTypeName[] };
 
 /** Any one of a line is enough; the first is the least. https://learn.microsoft.com/graph/permissions-reference */
-export function permissionsNeeded({ writable, invitationRedirectUrl, groups = [] }: Purpose): string[][] {
+export function permissionsNeeded({
+  writable,
+  invitationRedirectUrl,
+  groups = [],
+  types = ["user"],
+}: Purpose): string[][] {
   const broad = ["Directory.Read.All", "Directory.ReadWrite.All"];
+  const hasGroups = types.includes("group");
   return [
     writable
       ? ["User.ReadWrite.All", "Directory.ReadWrite.All"]
@@ -27,14 +35,24 @@ export function permissionsNeeded({ writable, invitationRedirectUrl, groups = []
     ...(writable && invitationRedirectUrl !== undefined
       ? [["User.Invite.All", "User.ReadWrite.All", "Directory.ReadWrite.All"]]
       : []),
-    ...(groups.length > 0 ? [["GroupMember.Read.All", "Group.Read.All", ...broad]] : []),
+    ...(hasGroups && writable
+      ? [["Group.ReadWrite.All", "Directory.ReadWrite.All"]]
+      : hasGroups || groups.length > 0
+        ? [["GroupMember.Read.All", "Group.Read.All", "Group.ReadWrite.All", ...broad]]
+        : []),
   ];
 }
 
+const groupReads: readonly [what: string, path: string][] = [
+  ["Graph groups", "/groups?$top=1&$select=id"],
+  ["Graph deleted groups", "/directory/deletedItems/microsoft.graph.group?$top=1&$select=id"],
+  ["Graph delta of groups", "/groups/delta?$select=id,members&$deltatoken=latest"],
+];
+
 export async function* examineTenant(examination: GraphExamination): AsyncGenerator<Finding> {
-  const { client, settings, context, managedContainers } = examination;
+  const { client, settings, types, context, managedContainers } = examination;
   const permissions = await told("Graph permissions", async () =>
-    permissionFinding(await examination.token(), settings),
+    permissionFinding(await examination.token(), { ...settings, types }),
   );
   yield permissions;
   if (permissions.status === "failed") return;
@@ -42,6 +60,7 @@ export async function* examineTenant(examination: GraphExamination): AsyncGenera
     ["Graph users", "/users?$top=1&$select=id"],
     ["Graph deleted users", "/directory/deletedItems/microsoft.graph.user?$top=1&$select=id"],
     ["Graph delta", "/users/delta?$select=id&$deltatoken=latest"],
+    ...(types.includes("group") ? groupReads : []),
   ];
   for (const [what, path] of reads) {
     yield await told(what, async () => {

@@ -88,7 +88,7 @@ const refusals: readonly Refusal[] = [
     says: /./,
     code: "permission-issue",
     remedy:
-      "Grant the managed identity User.ReadWrite.All (for invitations alone User.Invite.All), or leave this object out: an administrator's account needs a higher role than an application has.",
+      "Grant the managed identity User.ReadWrite.All (for invitations alone User.Invite.All; for groups Group.ReadWrite.All), or leave this object out: an administrator's account, or a group that roles are assigned to, needs a higher role than an application has.",
   },
   {
     status: 404,

@@ -44,6 +44,8 @@ const settings = z.object({
   accessToken: z.string().min(1).optional(),
   /** Which users are in scope; `filter.ts` says what is understood. `all`: nobody is left out. */
   filter: z.string().default("userType eq 'Guest'"),
+  /** Which groups are in scope, where the connector has the object type group; `filter.ts`. */
+  groupFilter: z.string().default("all"),
   /** Object ids of groups: only their members are in scope. Empty: every user whom the filter takes. */
   groups: z
     .array(z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i, "give the object id of a group"))
@@ -59,15 +61,21 @@ const settings = z.object({
   tenantId: z.string().min(1).optional(),
   /** PEM text or the path of a PEM file, with certificate and private key, in place of a managed identity. */
   clientCertificate: z.string().min(1).optional(),
-  /** Whether exports may create, change and delete users; the identity then needs User.ReadWrite.All. */
+  /**
+   * Whether exports may create, change and delete users, and groups where they are an object type; the identity then
+   * needs User.ReadWrite.All, and Group.ReadWrite.All for groups.
+   */
   writable: z.boolean().default(false),
-  /** Tells our own users from foreign ones that hold a name we want; a rule must flow a value of its own to it. */
+  /**
+   * Tells our own users from foreign ones that hold a name we want; a rule must flow a value of its own to it. Of groups
+   * it is uniqueName.
+   */
   stampAttribute: z.enum(["employeeId", "onPremisesImmutableId", "mailNickname"]).default("employeeId"),
   /** Where an invited guest lands. With it, a new user for whom no userPrincipalName flows is invited by mail. */
   invitationRedirectUrl: z.url({ protocol: /^https$/ }).optional(),
   /** Whether Microsoft sends the invitation's mail. */
   invitationMessage: z.boolean().default(false),
-  /** Users in a page of the full import. */
+  /** Objects in a page of the full import; fewer where managers, sponsors or members come with them. */
   pageSize: z.int().min(1).max(999).default(999),
 });
 
