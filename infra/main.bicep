@@ -67,6 +67,12 @@ param guestOu string
 @description('Optional. Object id of a group whose members alone are let in; without it every guest is.')
 param guestGroup string = ''
 
+@description('Optional. DN of a group whose members may not log on interactively; accounts become its members.')
+param denyLogonGroup string = ''
+
+@description('Optional. ldaps://host:3269 of a global catalog; names are looked for in the whole forest then.')
+param adGlobalCatalogUrl string = ''
+
 @description('Required. Certificate (PEM) of the authority that issued the domain controller certificate.')
 @minLength(1)
 param adCaCertificate string
@@ -268,6 +274,8 @@ module app 'modules/functionApp.bicep' = {
       AD_BASE_DN: adBaseDn
       GUEST_OU: guestOu
       GUEST_GROUP: guestGroup
+      DENY_LOGON_GROUP: denyLogonGroup
+      AD_GLOBAL_CATALOG_URL: adGlobalCatalogUrl
       CYCLE_SCHEDULE: cycleSchedule
       STAGING_MODE: stagingMode ? 'true' : 'false'
       CONFIG_DIR: 'config'

@@ -15,6 +15,8 @@
   Attributes that flows write. The default is what sandbox/samba/delegated-attributes.txt lists, which the tests grant.
 .PARAMETER ObjectClass
   Types of objects; group needs its own attributes (member, groupType) in -Attribute.
+.PARAMETER DenyLogonGroup
+  DN of the group whose members may not log on (DENY_LOGON_GROUP): the account may write its members, nothing else of it.
 .PARAMETER ReadDeletedObjects
   Also lets the account list the Deleted Objects container, so that delta imports see deletions. Needs a Domain Admin.
 .EXAMPLE
@@ -26,6 +28,7 @@ param(
   [Parameter(Mandatory)] [ValidatePattern('^OU=')] [string] $OrganizationalUnit,
   [string[]] $Attribute,
   [string[]] $ObjectClass = @('user'),
+  [ValidatePattern('^CN=')] [string] $DenyLogonGroup,
   [switch] $ReadDeletedObjects,
   [switch] $Remove
 )
@@ -74,19 +77,30 @@ $rules = foreach ($class in $ObjectClass) {
   if ($class -in 'user', 'inetOrgPerson') { New-Rule $rights::ExtendedRight $resetPassword $below $type }
 }
 
-$path = "AD:\$OrganizationalUnit"
-$acl = Get-Acl $path
 if ($Remove) {
-  if ($PSCmdlet.ShouldProcess($OrganizationalUnit, "take every right from $Account")) {
-    $acl.PurgeAccessRules($sid)
-    Set-Acl $path $acl
+  foreach ($dn in @($OrganizationalUnit, $DenyLogonGroup) | Where-Object { $_ }) {
+    if ($PSCmdlet.ShouldProcess($dn, "take every right from $Account")) {
+      $acl = Get-Acl "AD:\$dn"
+      $acl.PurgeAccessRules($sid)
+      Set-Acl "AD:\$dn" $acl
+    }
   }
   return
 }
+$path = "AD:\$OrganizationalUnit"
+$acl = Get-Acl $path
 if ($PSCmdlet.ShouldProcess($OrganizationalUnit, "give $Account $(@($rules).Count) rights")) {
   foreach ($rule in $rules) { $acl.AddAccessRule($rule) }
   Set-Acl $path $acl
   Write-Host "$Account may create, delete and write $($ObjectClass -join ', ') in $OrganizationalUnit."
+}
+
+if ($DenyLogonGroup -and $PSCmdlet.ShouldProcess($DenyLogonGroup, "let $Account write its members")) {
+  $acl = Get-Acl "AD:\$DenyLogonGroup"
+  $here = [System.DirectoryServices.ActiveDirectorySecurityInheritance]::None
+  $acl.AddAccessRule((New-Rule $rights::WriteProperty (Get-SchemaGuid 'member') $here))
+  Set-Acl "AD:\$DenyLogonGroup" $acl
+  Write-Host "$Account may write the members of $DenyLogonGroup."
 }
 
 if ($ReadDeletedObjects) {

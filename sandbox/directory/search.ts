@@ -233,7 +233,12 @@ class EntryWriter {
       const values = this.#view.values(entry, schema);
       if (values.length === 0) return;
       keys.add(schema.key);
-      attributes.push(this.#attribute(schema, values, range));
+      if (range === undefined && values.length > valuesMax) {
+        attributes.push({ name: schema.name, values: [] });
+        attributes.push(this.#attribute(schema, values, { from: 0, to: undefined }));
+      } else {
+        attributes.push(this.#attribute(schema, values, range));
+      }
     };
     if (this.#all) for (const key of this.#view.keys(entry)) put({ schema: attribute(key)! });
     for (const selected of this.#selected) put(selected);
@@ -269,8 +274,12 @@ class EntryWriter {
     values: readonly StoredValue[],
     range?: Selection["range"],
   ): ResultAttribute {
-    const name = range === undefined ? schema.name : rangeName(schema.name, range, values.length);
-    const shown = range === undefined ? values : values.slice(range.from, (range.to ?? values.length) + 1);
+    const capped = range && {
+      from: range.from,
+      to: Math.min(range.to ?? values.length, range.from + valuesMax - 1),
+    };
+    const name = capped === undefined ? schema.name : rangeName(schema.name, capped, values.length);
+    const shown = capped === undefined ? values : values.slice(capped.from, capped.to + 1);
     return { name, values: this.#typesOnly ? [] : shown.map((value) => this.#shown(value)) };
   }
 
@@ -293,6 +302,9 @@ class EntryWriter {
   }
 }
 
+/** The default of MaxValRange: more values of an attribute are shown in ranges. [MS-ADTS] 3.1.1.3.1.3.3 */
+const valuesMax = 1500;
+
 function selection(requested: string): Selection[] {
   const [name, ...options] = requested.split(";");
   const schema = attribute(name!);
@@ -304,8 +316,8 @@ function selection(requested: string): Selection[] {
   return [{ schema, range: { from: Number(range[1]), to: range[2] === "*" ? undefined : Number(range[2]) } }];
 }
 
-function rangeName(name: string, { from, to }: NonNullable<Selection["range"]>, count: number): string {
-  return `${name};range=${from}-${to === undefined || to >= count - 1 ? "*" : to}`;
+function rangeName(name: string, { from, to }: { from: number; to: number }, count: number): string {
+  return `${name};range=${from}-${to >= count - 1 ? "*" : to}`;
 }
 
 /** The root DSE: what anybody may ask of a server before binding. */

@@ -25,8 +25,12 @@ export interface OpenDirectory {
   readonly directory: DirectoryUnderTest;
   /** PEM text of the authority to trust. */
   readonly ca: string;
-  /** False when its schema has no such class. */
-  readonly computers?: false;
+  /** False when its schema has no classes that derive from user: computer, inetOrgPerson. */
+  readonly derivedUsers?: false;
+  /** How many members a large group gets: more than are shown at once, as far as that does not take long. */
+  readonly manyMembers: number;
+  /** Of its forest, when it has one. */
+  readonly globalCatalogUrl?: string;
   /** Puts the directory back to what it was when it was opened; all connections break. */
   reset?(): Promise<void>;
   close(): Promise<void>;
@@ -67,21 +71,35 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
       return made;
     }
 
-    function connectGroups(): AdConnector {
-      const attributes = ["adminDescription", "groupType", "member", "sAMAccountName"];
-      const objectTypes = [
-        { name: "user", attributes: ["sAMAccountName"] },
-        { name: "group", attributes },
-      ];
-      const made = new AdConnector(
-        { name: "GROUPS", objectTypes },
-        adSettings(open.directory, {
-          bindDn: open.directory.adminDn,
-          bindPassword: open.directory.adminPassword,
-        }),
-      );
+    /** As the administrator, who may create whatever there is. */
+    function connectTypes(
+      types: Readonly<Record<string, readonly string[]>>,
+      changes: Record<string, unknown> = {},
+    ): AdConnector {
+      const objectTypes = Object.entries(types).map(([name, attributes]) => ({ name, attributes }));
+      const { adminDn: bindDn, adminPassword: bindPassword } = open.directory;
+      const settings = adSettings(open.directory, { bindDn, bindPassword, ...changes });
+      const made = new AdConnector({ name: "TYPES", objectTypes }, settings);
       connectors.push(made);
       return made;
+    }
+    const connectGroups = () =>
+      connectTypes({
+        user: ["sAMAccountName"],
+        group: ["adminDescription", "groupType", "member", "sAMAccountName"],
+      });
+
+    function addOf(
+      objectType: string,
+      dn: string,
+      attributes: Readonly<Record<string, AttributeValue>>,
+    ): ExportChange {
+      return {
+        ...newAccount(),
+        objectType,
+        dn,
+        attributes: Object.entries(attributes).map(([name, after]) => ({ name, after, rule: "test" })),
+      };
     }
 
     async function importAll(start: ImportStart, from = connector) {
@@ -303,7 +321,7 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
     });
 
     test("objects of a type derived from a user are not taken for users", async ({ skip }) => {
-      if (open.computers === false) return skip("this directory has no computers");
+      if (open.derivedUsers === false) return skip("this directory has no computers");
       const { complete } = await importAll({ kind: "full" });
       const anchor = await administrator.addUser(`CN=pc1,${open.directory.guestOu}`, {
         objectClass: "computer",
@@ -498,6 +516,213 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
         expect(await groups.exportBatch([swap], context)).toMatchObject([{ kind: "exported" }]);
         expect((await administrator.read(dn))?.member?.sort()).toEqual([three, two].sort());
       }
+    });
+
+    test("contacts and units are created, imported, changed, moved and deleted like users, with what is in them", async () => {
+      const { guestOu } = open.directory;
+      const types = connectTypes({
+        contact: ["displayName", "mail", "description"],
+        organizationalUnit: ["description", "ou"],
+      });
+      const unit = await create(
+        addOf("organizationalUnit", `OU=Partner,${guestOu}`, { description: "P" }),
+        types,
+      );
+      const contact = await create(
+        addOf("contact", `CN=Supplier,OU=Partner,${guestOu}`, {
+          displayName: "Supplier",
+          mail: "a@b.example",
+        }),
+        types,
+      );
+      const { entries, complete } = await importAll({ kind: "full" }, types);
+      const byAnchor = new Map(entries.map((entry) => [entry.anchor, entry]));
+      expect(byAnchor.get(contact.anchor)).toMatchObject({
+        image: { objectType: "contact", attributes: { displayName: "Supplier", mail: "a@b.example" } },
+      });
+      expect(byAnchor.get(unit.anchor)).toMatchObject({
+        image: { objectType: "organizationalUnit", attributes: { ou: ["Partner"], description: ["P"] } },
+      });
+
+      const moved = {
+        ...update(unit.anchor, unit.dn, "description", "P", "Q"),
+        objectType: "organizationalUnit",
+      };
+      const newDn = `OU=Former,${guestOu}`;
+      for (let times = 0; times < 2; times++) {
+        expect(await send({ ...moved, newDn }, types)).toMatchObject({ kind: "exported", dn: newDn });
+      }
+      const delta = await importAll({ kind: "delta", watermark: complete.watermark }, types);
+      expect(delta.entries.findLast(({ anchor }) => anchor === contact.anchor)).toMatchObject({
+        image: { dn: `CN=Supplier,${newDn}` },
+      });
+      const removal = (objectType: string, anchor: string): ExportChange => {
+        return { ...update(anchor, "CN=any", "x", "", ""), objectType, change: "delete", attributes: [] };
+      };
+      expect(await send(removal("organizationalUnit", unit.anchor), types)).toMatchObject(
+        failed("cd-error", /never deleted along/),
+      );
+      for (const [type, { anchor }] of [
+        ["contact", contact],
+        ["organizationalUnit", unit],
+      ] as const) {
+        for (let times = 0; times < 2; times++) {
+          expect(await send(removal(type, anchor), types)).toMatchObject({ kind: "exported" });
+        }
+      }
+    });
+
+    test("an inetOrgPerson is an account of its own type", async ({ skip }) => {
+      if (open.derivedUsers === false) return skip("this directory has no inetOrgPersons");
+      const { guestOu } = open.directory;
+      const names = [
+        "sAMAccountName",
+        "userAccountControl",
+        "userPrincipalName",
+        "displayName",
+        "unicodePwd",
+      ];
+      const types = connectTypes({ inetOrgPerson: names, user: names });
+      const person = {
+        sAMAccountName: "iop",
+        userPrincipalName: "iop@contoso.com",
+        userAccountControl: 512n,
+      };
+      const made = await create(
+        addOf("inetOrgPerson", `CN=iop,${guestOu}`, { ...person, displayName: "I" }),
+        types,
+      );
+      const { entries } = await importAll({ kind: "full" }, types);
+      expect(entries.filter(({ anchor }) => anchor === made.anchor)).toMatchObject([
+        {
+          image: { objectType: "inetOrgPerson", attributes: { displayName: "I", userAccountControl: 512n } },
+        },
+      ]);
+      // It has a password: an account without one could not be enabled.
+      expect((await administrator.read(made.dn))?.pwdLastSet?.[0]).toMatch(/^1\d{17}$/);
+      const long = addOf("inetOrgPerson", `CN=long,${guestOu}`, { sAMAccountName: "a".repeat(21) });
+      expect(await send(long, types)).toMatchObject(failed("invalid-attribute-value", /at most 20/));
+      const users = connectTypes({ user: names });
+      expect((await importAll({ kind: "full" }, users)).entries.map(({ anchor }) => anchor)).not.toContain(
+        made.anchor,
+      );
+    });
+
+    test("a group of more members than the directory shows at once is imported and exported whole", async () => {
+      const { guestOu } = open.directory;
+      const unit = `OU=Large,${guestOu}`;
+      await administrator.addOu(unit);
+      const members = Array.from({ length: open.manyMembers }, (_, index) => `CN=m${index},${unit}`);
+      await administrator.addMany(members, "contact");
+      const groups = connectTypes({ group: ["groupType", "member", "sAMAccountName"] });
+      const all = members.map(reference);
+      const attributes = { sAMAccountName: "large", groupType: -2_147_483_646n, member: all };
+      const made = await create(addOf("group", `CN=Large,${guestOu}`, attributes), groups);
+      const membersOf = async () => {
+        const image = await imageOf(made.anchor, groups);
+        return valuesOf(image.attributes.member)
+          .map((one) => (one as Reference).dn)
+          .sort();
+      };
+      expect(await membersOf()).toEqual(members.toSorted());
+      const { entries } = await importAll({ kind: "full" }, groups);
+      const imported = entries.find(({ anchor }) => anchor === made.anchor);
+      expect(imported).toMatchObject({
+        kind: "object",
+        image: { attributes: { member: { length: members.length } } },
+      });
+
+      const left = members.slice(1);
+      const change = update(made.anchor, made.dn, "member", all, left.map(reference));
+      expect(await send({ ...change, objectType: "group" }, groups)).toMatchObject({ kind: "exported" });
+      expect(await membersOf()).toEqual(left.toSorted());
+    });
+
+    test("an account whose account name or principal name is taken is not sent at all", async () => {
+      const { baseDn } = open.directory;
+      const change = newAccount();
+      const value = (name: string) => String(change.attributes.find((one) => one.name === name)?.after);
+      const holder = `CN=early ${change.id},CN=Users,${baseDn}`;
+      await administrator.addUser(holder, {
+        sAMAccountName: `e-${change.id}`,
+        userPrincipalName: value("userPrincipalName").toUpperCase(),
+      });
+      const free = newAccount();
+      const { anchor, dn } = await create(free);
+      const wanted = update(
+        anchor,
+        dn,
+        "userPrincipalName",
+        `${free.id}@contoso.onmicrosoft.com`,
+        value("userPrincipalName"),
+      );
+      const late = { ...context, mayWrite: () => false }; // nothing may be written, and nothing is tried
+      expect(await connector.exportBatch([change, wanted], late)).toMatchObject([
+        failed("cd-existing-object", /not ours.*userPrincipalName/),
+        failed("cd-existing-object", /has the same userPrincipalName/),
+      ]);
+    });
+
+    test("a name that somebody has elsewhere in the forest is found in the global catalog", async ({
+      skip,
+    }) => {
+      const { globalCatalogUrl } = open;
+      if (globalCatalogUrl === undefined) return skip("this directory has no global catalog");
+      const { guestOu, baseDn } = open.directory;
+      const change = newAccount();
+      const holder = `CN=elsewhere ${change.id},CN=Users,${baseDn}`;
+      const value = change.attributes.find(({ name }) => name === "userPrincipalName")?.after;
+      await administrator.addUser(holder, {
+        sAMAccountName: `x-${change.id}`,
+        userPrincipalName: String(value),
+      });
+      // What lies above the OU is another domain to it.
+      const forest = connect({ baseDn: guestOu, globalCatalogUrl });
+      const late = { ...context, mayWrite: () => false };
+      expect(await forest.exportBatch([change], late)).toMatchObject([
+        failed("cd-existing-object", new RegExp(`${holder}, which is not ours`)),
+      ]);
+    });
+
+    test("accounts are made members of the group whose members may not log on", async () => {
+      const { guestOu } = open.directory;
+      const group = `CN=Deny Logon,${guestOu}`;
+      await administrator.addGroup(group, []);
+      const denying = connectTypes(
+        {
+          user: [
+            "adminDescription",
+            "displayName",
+            "sAMAccountName",
+            "userAccountControl",
+            "userPrincipalName",
+          ],
+        },
+        { denyLogonGroup: group },
+      );
+      const change = newAccount();
+      const { anchor, dn } = await create(change, denying);
+      const isMember = async () => ((await administrator.read(group))?.member ?? []).includes(dn);
+      expect(await isMember()).toBe(true);
+      expect(await send({ ...change, outcomeUnknown: true }, denying)).toMatchObject({ kind: "exported" });
+      await administrator.replace(group, "member");
+      expect(await send(update(anchor, dn, "displayName", "Ann Lee", "Bea"), denying)).toMatchObject({
+        kind: "exported",
+      });
+      expect(await isMember()).toBe(true);
+
+      const nowhere = connectTypes(
+        { user: ["displayName"] },
+        { denyLogonGroup: `CN=No Such Group,${guestOu}` },
+      );
+      expect(await send(update(anchor, dn, "displayName", "Bea", "Cleo"), nowhere)).toMatchObject(
+        failed("dn-attributes-failure", /DENY_LOGON_GROUP/),
+      );
+      await administrator.replace(group, "member");
+      const powerless = connect({ denyLogonGroup: group });
+      expect(await send(update(anchor, dn, "displayName", "Cleo", "Dora"), powerless)).toMatchObject(
+        failed("permission-issue", /-DenyLogonGroup/),
+      );
     });
 
     test("a domain controller that went and came back is used again", async ({ skip }) => {

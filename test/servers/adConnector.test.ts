@@ -17,6 +17,8 @@ async function openSamba(name: string, readDeleted: boolean): Promise<OpenDirect
   return {
     directory: { ...samba, bindDn, bindPassword },
     ca: readFileSync(samba.caFile, "utf8"),
+    manyMembers: 1_600,
+    globalCatalogUrl: samba.url.replace(":636", ":3269"),
     reset: () => samba.reset(),
     close: () => samba.stop(),
   };
@@ -24,7 +26,13 @@ async function openSamba(name: string, readDeleted: boolean): Promise<OpenDirect
 
 async function openSandbox(readDeleted: boolean): Promise<OpenDirectory> {
   const sandbox = await DirectorySandbox.start({ readDeleted });
-  return { directory: sandbox, ca: sandbox.ca, computers: false, close: () => sandbox.close() };
+  return {
+    directory: sandbox,
+    ca: sandbox.ca,
+    derivedUsers: false,
+    manyMembers: 5_100,
+    close: () => sandbox.close(),
+  };
 }
 
 /** The administrator may replicate changes, so his imports use DirSync. */

@@ -89,6 +89,41 @@ describe.skipIf(!available.ok)(available.ok ? "a domain" : `a domain: ${availabl
     });
   });
 
+  test("the group that may not log on is looked at, and the global catalog", async () => {
+    const group = `CN=Deny Logon,${directory.guestOu}`;
+    const asked = (changes: Record<string, unknown>) => examined({ ADMA: connect(changes) });
+    const nowhere = await asked({ denyLogonGroup: group, globalCatalogUrl: directory.url });
+    expect(nowhere.get("ADMA deny-logon group")).toMatchObject({
+      status: "failed",
+      remedy: expect.stringContaining("DENY_LOGON_GROUP"),
+    });
+    expect(nowhere.get("ADMA global catalog")).toMatchObject({
+      status: "failed",
+      remedy: expect.stringContaining("3269"),
+    });
+    const administrator = await Administrator.logOn(directory, readFileSync(samba.caFile, "utf8"));
+    await administrator.addGroup(group, []);
+    expect((await asked({ denyLogonGroup: group })).get("ADMA deny-logon group")).toMatchObject({
+      status: "failed",
+      remedy: expect.stringContaining("-DenyLogonGroup"),
+    });
+    const powerful = {
+      denyLogonGroup: group,
+      bindDn: directory.adminDn,
+      bindPassword: directory.adminPassword,
+    };
+    expect((await asked(powerful)).get("ADMA deny-logon group")).toMatchObject({
+      status: "warning",
+      message: expect.stringContaining("1 accounts"),
+    });
+    await administrator.replace(group, "member", `CN=first,${directory.guestOu}`);
+    await administrator.logOff();
+    const globalCatalogUrl = directory.url.replace(":636", ":3269");
+    const well = await asked({ ...powerful, globalCatalogUrl });
+    expect(well.get("ADMA deny-logon group")?.status).toBe("ok");
+    expect(well.get("ADMA global catalog")?.status).toBe("ok");
+  });
+
   test.each([
     [{ bindPassword: "wrong" }, "ADMA logon", /AD_BIND_PASSWORD/],
     [{ serverName: "elsewhere.example" }, "ADMA LDAPS", /AD_SERVER_NAME/],

@@ -6,6 +6,7 @@ import { createAuthority } from "../../sandbox/graph/certificates.ts";
 import { AdConnector } from "../../src/engine/connectors/ad/adConnector.ts";
 import { adSettingsSchema } from "../../src/engine/connectors/ad/settings.ts";
 import { guidText } from "../../src/engine/connectors/ad/values.ts";
+import { inParallel } from "../../src/engine/connectors/inParallel.ts";
 import type { ConnectorDefinition, Cursor } from "../../src/engine/ports/connector.ts";
 import type { ConformanceTarget, Flaw, NewAccount } from "../conformance/connector.ts";
 
@@ -94,13 +95,19 @@ export class Administrator {
     return this.anchorOf(dn);
   }
 
+  /** Objects that need nothing but a name. */
+  async addMany(dns: readonly string[], objectClass: string): Promise<void> {
+    await inParallel(16, dns, (dn) => this.#client.add(dn, { objectClass }));
+  }
+
   async addOu(dn: string): Promise<void> {
     await this.#client.add(dn, { objectClass: "organizationalUnit" });
   }
 
   /** A global security group. */
   async addGroup(dn: string, members: readonly string[]): Promise<void> {
-    await this.#client.add(dn, { objectClass: "group", groupType: "-2147483646", member: [...members] });
+    const member = members.length === 0 ? {} : { member: [...members] };
+    await this.#client.add(dn, { objectClass: "group", groupType: "-2147483646", ...member });
   }
 
   async anchorOf(dn: string): Promise<string> {

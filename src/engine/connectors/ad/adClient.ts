@@ -14,6 +14,7 @@ import {
   LessThanEqualsFilter,
   ModifyDNRequest,
   ModifyRequest,
+  NotFilter,
   OrFilter,
   PagedResultsControl,
   PresenceFilter,
@@ -306,6 +307,7 @@ export const atMost = (attribute: string, value: bigint): Filter =>
   new LessThanEqualsFilter({ attribute, value: String(value) });
 export const all = (...filters: Filter[]): Filter => new AndFilter({ filters });
 export const any = (...filters: Filter[]): Filter => new OrFilter({ filters });
+export const not = (filter: Filter): Filter => new NotFilter({ filter });
 
 // ---- controls --------------------------------------------------------------------------------------------------
 

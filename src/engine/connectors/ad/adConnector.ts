@@ -33,6 +33,8 @@ import {
   requireSameDatabase,
   startPosition,
 } from "./import.ts";
+import type { ConnectionTarget } from "./ldapConnection.ts";
+import { changesThatMeetHolders } from "./nameHolders.ts";
 import { type AdSchema, readSchema } from "./schema.ts";
 import { type AdSettings, connectionTarget } from "./settings.ts";
 import { byGuid } from "./values.ts";
@@ -48,6 +50,7 @@ export class AdConnector implements Connector {
   readonly #settings: AdSettings;
   readonly #containers: readonly string[];
   readonly #client: AdClient;
+  readonly #globalCatalog: AdClient | undefined;
   #schema: Promise<AdSchema> | undefined;
 
   /** @throws ConnectorError "configuration" when AD_CA_CERTIFICATE cannot be used. */
@@ -61,12 +64,12 @@ export class AdConnector implements Connector {
           (other, at) => at !== index && isUnder(one, other) && (dnKey(one) !== dnKey(other) || at < index),
         ),
     );
-    this.#client = new AdClient({
-      target: connectionTarget(settings),
-      bindDn: settings.bindDn,
-      bindPassword: settings.bindPassword,
-      operationTimeoutMs: settings.operationTimeoutMs,
-    });
+    const { bindDn, bindPassword, operationTimeoutMs, globalCatalogUrl } = settings;
+    const client = (target: ConnectionTarget) =>
+      new AdClient({ target, bindDn, bindPassword, operationTimeoutMs });
+    this.#client = client(connectionTarget(settings));
+    this.#globalCatalog =
+      globalCatalogUrl === undefined ? undefined : client(connectionTarget(settings, globalCatalogUrl));
     this.capabilities = {
       deltaImport: true,
       export: true,
@@ -188,9 +191,14 @@ export class AdConnector implements Connector {
       containers: this.#containers,
       stampAttribute: this.#settings.stampAttribute,
       randomPassword: this.#settings.randomPassword,
+      denyLogonGroup: this.#settings.denyLogonGroup,
+      globalCatalog: this.#globalCatalog,
       mayWrite: () => context.mayWrite?.() ?? true,
     };
-    return inParallel(this.#settings.inFlight, changes, (change) => exportChange(scope, change));
+    const met = await changesThatMeetHolders(scope, changes);
+    return inParallel(this.#settings.inFlight, changes, (change) =>
+      exportChange(scope, change, met.has(change.id)),
+    );
   }
 
   async ping(): Promise<void> {
@@ -208,12 +216,14 @@ export class AdConnector implements Connector {
       baseDn: this.#settings.baseDn,
       bindDn: this.#settings.bindDn,
       containers: this.#containers,
+      denyLogonGroup: this.#settings.denyLogonGroup,
+      globalCatalog: this.#globalCatalog,
       schema: () => this.#readSchema(),
     });
   }
 
-  close(): Promise<void> {
-    return this.#client.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#client.close(), this.#globalCatalog?.close()]);
   }
 
   /** Once per instance; a failure is not kept. */

@@ -7,9 +7,10 @@ import { connect } from "node:tls";
 import { isUnder } from "../../core/values.ts";
 import type { Finding } from "../../ports/connector.ts";
 import { ConnectorError } from "../../ports/connector.ts";
-import { type AdClient, all, any, domainScope, equals } from "./adClient.ts";
+import { type AdClient, all, any, domainScope, equals, not } from "./adClient.ts";
 import { requireContainers, seesDeletedObjects } from "./domainController.ts";
-import { typesFilter } from "./entries.ts";
+import { objectTypeOf, typesFilter } from "./entries.ts";
+import { isAccount } from "./exportScope.ts";
 import type { ConnectionTarget } from "./ldapConnection.ts";
 import { connectionFailure, LdapError } from "./ldapErrors.ts";
 import type { LdapEntry } from "./ldapMessages.ts";
@@ -22,6 +23,8 @@ export interface AdExamination {
   readonly baseDn: string;
   readonly bindDn: string;
   readonly containers: readonly string[];
+  readonly denyLogonGroup: string | undefined;
+  readonly globalCatalog: AdClient | undefined;
   readonly schema: () => Promise<AdSchema>;
 }
 
@@ -56,6 +59,10 @@ export async function* examineDomain(examination: AdExamination): AsyncGenerator
   if (schema === undefined) return;
   for (const container of containers) yield await examineRights(examination, schema, container);
   yield await examineElsewhere(examination);
+  if (examination.denyLogonGroup !== undefined) {
+    yield await examineLogonDenial(examination, schema, examination.denyLogonGroup);
+  }
+  if (examination.globalCatalog !== undefined) yield await examineForest(examination.globalCatalog);
   yield await told("Deleted Objects", async () =>
     (await seesDeletedObjects(client, baseDn))
       ? ok("Deleted Objects", "The account reads deleted objects, so delta imports see deletions.")
@@ -279,5 +286,81 @@ function examineElsewhere({ client, baseDn, containers }: AdExamination): Promis
       remedy:
         "Take it out of Domain Admins and other groups with rights, and delegate only the OU: infra/ad/Grant-VestibuleRights.ps1.",
     };
+  });
+}
+
+// ---- what settings ask for beyond the OUs ----------------------------------------------------------------------
+
+/** The group that denies the logon: it is there, its members may be written, and every account in scope is one. */
+function examineLogonDenial(
+  { client, containers }: AdExamination,
+  schema: AdSchema,
+  group: string,
+): Promise<Finding> {
+  const what = "deny-logon group";
+  return told(what, async () => {
+    const entry = await client.read(group, ["groupType", ...effectiveRights]);
+    if (entry?.attributes.has("grouptype") !== true) {
+      const remedy = "Create the group, or correct DENY_LOGON_GROUP: docs/kerberos.md.";
+      return { what, status: "failed", message: `There is no group ${group}.`, remedy };
+    }
+    const told = firstText(entry, "sDRightsEffective") !== undefined;
+    if (told && !listed(entry, "allowedAttributesEffective").has("member")) {
+      const message = `The account may not make accounts members of ${group}.`;
+      const remedy = `Run infra/ad/Grant-VestibuleRights.ps1 -DenyLogonGroup "${group}".`;
+      return { what, status: "failed", message, remedy };
+    }
+    const outside = await countNonMembers(client, schema, containers, group);
+    if (outside === 0) return ok(what, `Every account in the OUs is a member of ${group}.`);
+    const message = `${outside} accounts in the OUs are not members of ${group}.`;
+    const remedy =
+      "They become members when they are next changed. To have it at once, add them: docs/kerberos.md says how.";
+    return { what, status: "warning", message, remedy };
+  });
+}
+
+async function countNonMembers(
+  client: AdClient,
+  schema: AdSchema,
+  containers: readonly string[],
+  group: string,
+): Promise<number> {
+  let count = 0;
+  for (const container of containers) {
+    const search = client.search(container, {
+      filter: typesFilter(schema, not(equals("memberOf", group))),
+      attributes: ["objectClass"],
+      controls: [domainScope],
+    });
+    for await (const { entries } of search) {
+      count += entries.filter((entry) => {
+        const type = objectTypeOf(schema, entry);
+        return type !== undefined && isAccount(type);
+      }).length;
+    }
+  }
+  return count;
+}
+
+function examineForest(globalCatalog: AdClient): Promise<Finding> {
+  const what = "global catalog";
+  return told(what, async () => {
+    // Only on the ports of the global catalog does a search begin at the root of everything. [MS-ADTS] 3.1.1.3.2
+    const search = globalCatalog.search("", {
+      filter: equals("objectClass", "domainDNS"),
+      attributes: ["1.1"],
+    });
+    const domains: string[] = [];
+    try {
+      for await (const { entries } of search) domains.push(...entries.map(({ dn }) => dn));
+    } catch (error) {
+      if (!(error instanceof LdapError)) throw error; // refused: it is none
+    }
+    if (domains.length > 0) {
+      return ok(what, `Names are looked for in ${domains.join("; ")} before they are given.`);
+    }
+    const remedy =
+      "AD_GLOBAL_CATALOG_URL must lead to port 3269 of a domain controller with the global catalog.";
+    return { what, status: "failed", message: "The server is no global catalog.", remedy };
   });
 }

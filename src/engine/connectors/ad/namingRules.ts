@@ -1,5 +1,6 @@
 import type { AttributeChange } from "../../core/model.ts";
 import { parentDn, parseDn, valuesOf } from "../../core/values.ts";
+import { isAccount } from "./exportScope.ts";
 import type { AdObjectType } from "./schema.ts";
 
 /** Why Active Directory would refuse a change, found before it is sent. `code`: SEMANTICS 2.11 (export). */
@@ -30,7 +31,7 @@ export function namingViolation(
   for (const { name, after } of changes) {
     const lower = name.toLowerCase();
     const [value] = valuesOf(after);
-    if (lower === "samaccountname" && typeof value === "string" && type.name === "user") {
+    if (lower === "samaccountname" && typeof value === "string" && isAccount(type)) {
       const violation = accountNameViolation(value);
       if (violation !== undefined) return { code: "invalid-attribute-value", message: violation };
     }

@@ -52,6 +52,19 @@ export const adSettingsSchema = z
     pageSize: z.number().int().min(1).max(5000).default(1000),
     /** Tells our own accounts from foreign ones that hold a name we want. */
     stampAttribute: z.string().default("adminDescription"),
+    /**
+     * A group whose members may not log on interactively (docs/kerberos.md): accounts become its members when they are
+     * created or changed.
+     */
+    denyLogonGroup: z
+      .string()
+      .refine(isDn, { error: "DENY_LOGON_GROUP must be the distinguished name of a group" })
+      .optional(),
+    /** `ldaps://host:3269`: account and principal names are looked for in the whole forest before they are given. */
+    globalCatalogUrl: z
+      .string()
+      .refine(isLdapsUrl, { error: "AD_GLOBAL_CATALOG_URL must be ldaps://host:3269" })
+      .optional(),
     /** New accounts get a password that nobody knows. */
     randomPassword: z.boolean().default(true),
     /** `auto`: deletions are read where the account may see them, and otherwise left to a comparison. */
@@ -71,14 +84,16 @@ export const adSettingsSchema = z
 export type AdSettings = z.output<typeof adSettingsSchema>;
 
 /**
- * How to reach the directory: TLS 1.2 or newer, certificate and name verified.
+ * How to reach the directory, or another server of its forest: TLS 1.2 or newer, certificate and name verified.
  * @throws ConnectorError "configuration" when AD_CA_CERTIFICATE is neither PEM nor a file with PEM.
  */
-export function connectionTarget(settings: AdSettings): ConnectionTarget {
-  const host = new URL(settings.url).hostname.replace(/^\[(.*)\]$/, "$1");
-  const serverName = settings.serverName ?? (isIP(host) === 0 ? host : undefined);
+export function connectionTarget(settings: AdSettings, url = settings.url): ConnectionTarget {
+  const hostOf = (address: string) => new URL(address).hostname.replace(/^\[(.*)\]$/, "$1");
+  const host = hostOf(url);
+  const named = host === hostOf(settings.url) ? settings.serverName : undefined;
+  const serverName = named ?? (isIP(host) === 0 ? host : undefined);
   return {
-    url: settings.url,
+    url,
     connectTimeoutMs: Math.min(connectTimeoutMs, settings.operationTimeoutMs),
     tls: {
       minVersion: "TLSv1.2",
