@@ -97,16 +97,18 @@ export interface Orphan {
   readonly stamp: string | null;
   readonly disabled: boolean | null;
   readonly reason: string;
+  readonly next: { readonly change: string; readonly at: string } | null;
 }
 
 export function describeOrphans(orphans: readonly Orphan[]): string {
   if (orphans.length === 0) return "Every account belongs to somebody.";
   return textTable(
-    ["Object", "Stamp", "Disabled", "Why", "Id"],
-    orphans.map(({ id, dn, stamp, disabled, reason }) => [
+    ["Object", "Stamp", "Disabled", "Next", "Why", "Id"],
+    orphans.map(({ id, dn, stamp, disabled, next, reason }) => [
       dn,
       stamp ?? "(none)",
       disabled === null ? "" : disabled ? "yes" : "no",
+      next === null ? "" : `${next.change} ${instant(next.at)}`,
       reason,
       id,
     ]),

@@ -213,6 +213,13 @@ listOf(
     stamp: text.nullable(),
     disabled: z.boolean().nullable().describe("Null: it cannot be told."),
     reason: text,
+    since: time
+      .nullable()
+      .describe("Since when it is known to belong to nobody; null: nothing is done about it."),
+    next: z
+      .object({ change: z.enum(["disable", "delete"]), at: time.describe("No earlier.") })
+      .nullable()
+      .describe("What is done about it next; null: nothing."),
   }),
 );
 

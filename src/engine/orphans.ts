@@ -1,7 +1,9 @@
 /** Accounts that are in the connector's scope and belong to nobody. */
 import { stateOf } from "./connectorSpaceSearch.ts";
+import type { ConnectorConfiguration } from "./core/configuration.ts";
 import { own } from "./core/flow.ts";
 import { type ConnectorSpaceObject, importedImage } from "./core/model.ts";
+import { nextOfOrphan } from "./core/orphans.ts";
 import { valuesOf } from "./core/values.ts";
 
 export interface Orphan {
@@ -17,6 +19,13 @@ export interface Orphan {
   /** Null: its directory does not say. */
   readonly disabled: boolean | null;
   readonly reason: string;
+  /**
+   * Since when it is known to belong to nobody (ISO 8601); null: nothing is done about it, or it is not known yet
+   * whether somebody owns it.
+   */
+  readonly since: string | null;
+  /** What is done about it next, no earlier than `at` (ISO 8601); null: nothing. */
+  readonly next: { readonly change: "disable" | "delete"; readonly at: string } | null;
 }
 
 /** ADS_UF_ACCOUNTDISABLE, [MS-ADTS] 2.2.16. */
@@ -29,7 +38,11 @@ export function stampAttributeOf(settings: unknown): string | null {
 }
 
 /** Null: it belongs to somebody, or the directory does not show it. */
-export function orphanOf(object: ConnectorSpaceObject, stampAttribute: string | null): Orphan | null {
+export function orphanOf(
+  object: ConnectorSpaceObject,
+  stampAttribute: string | null,
+  times: ConnectorConfiguration["orphans"],
+): Orphan | null {
   const image = importedImage(object);
   if (object.metaverseId !== null || object.linking !== null || image === null) return null;
   const [stamp] = stampAttribute === null ? [] : valuesOf(own(image.attributes, stampAttribute));
@@ -46,6 +59,8 @@ export function orphanOf(object: ConnectorSpaceObject, stampAttribute: string | 
     stamp: isStamped ? stamp : null,
     disabled: typeof control === "bigint" ? (control & accountDisable) !== 0n : null,
     reason: reasonOf(object, isStamped),
+    since: object.orphan?.since ?? null,
+    next: nextOfOrphan(object, times),
   };
 }
 

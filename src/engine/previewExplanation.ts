@@ -22,6 +22,7 @@ import {
   rulesInScope,
 } from "./core/inbound.ts";
 import { type ConnectorSpaceObject, importedImage, type MetaverseObject } from "./core/model.ts";
+import { nextOfOrphan } from "./core/orphans.ts";
 import { syntaxesOf } from "./core/schema.ts";
 import type { Cause, SyncDecision } from "./core/synchronize.ts";
 import { valuesOf, valueToJson } from "./core/values.ts";
@@ -91,6 +92,7 @@ export class Explanation {
             ...decisions.filter(({ step }) => step !== "outbound").map(({ message }) => message),
             ...(metaverse === null ? [] : [metaverseInWords(metaverse)]),
             ...targets.map(({ connector: name, message }) => `${name}: ${message}`),
+            ...(after === null ? [] : this.#orphanInWords(after)),
             ...errors.map(({ code, message }) => `Error ${code}: ${message}`),
           ]
         : ["Nothing is pending, so a delta synchronisation does not look at it. Ask for a full preview."],
@@ -107,6 +109,16 @@ export class Explanation {
       outbound: (flowed?.decision.outbound ?? {}) as Readonly<Record<string, Counters>>,
       decisions,
     };
+  }
+
+  /** What becomes of it because it belongs to nobody. */
+  #orphanInWords(after: ConnectorSpaceObject): readonly string[] {
+    if (after.orphan === null) return [];
+    const { connector, pendingExport } = after;
+    if (pendingExport !== null) return [`${connector}: ${pendingExport.reason}`];
+    const next = nextOfOrphan(after, this.#configuration.connectors.get(connector)?.orphans);
+    const then = next === null ? "" : ` To ${next.change} it, no earlier than ${next.at}.`;
+    return [`${connector}: It belongs to nobody since ${after.orphan.since}.${then}`];
   }
 
   // ---- the connection ------------------------------------------------------------------------------------------

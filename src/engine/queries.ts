@@ -264,7 +264,7 @@ export class Queries {
 
   /** Accounts that belong to nobody. @throws ProfileNotSupported for a connector that is only read */
   async orphans(connector: string, limit: number, continuation?: string): Promise<Page<Orphan>> {
-    const { settings, runProfiles } = this.#engine.definition(connector);
+    const { settings, runProfiles, orphans } = this.#engine.definition(connector);
     if (!this.#engine.connector(connector).capabilities.export)
       throw new ProfileNotSupported(
         connector,
@@ -274,7 +274,7 @@ export class Queries {
     return this.#scan(limit, continuation, async (shard, size, token) => {
       const page = await this.#engine.connectorSpace.page(connector, shard, size, token);
       return {
-        items: page.objects.flatMap(({ object }) => orphanOf(object, stampAttribute) ?? []),
+        items: page.objects.flatMap(({ object }) => orphanOf(object, stampAttribute, orphans) ?? []),
         continuation: page.continuation,
       };
     });

@@ -183,6 +183,11 @@ describe("mistakes are told with file, line, column and remedy", () => {
       /^config\/connectors\/AADMA\.yaml:\d+:11 "retain" is wrong: write an ISO 8601 duration/,
     ],
     [
+      "orphans of a connector that disables nothing",
+      changed("connectors/MIMMA.yaml", "kind: rules", "kind: rules\norphans: { disableAfter: P7D }"),
+      'config/connectors/MIMMA.yaml:6:10 No selected attribute says of an object that it is disabled. Select userAccountControl or accountEnabled, or take "orphans" out.',
+    ],
+    [
       "a connector in the deletion rule",
       changed("metaverse.yaml", "anyOf: [AADMA]", "anyOf: [AAMA]"),
       /^config\/metaverse\.yaml:8:29 There is no connector "AAMA"\. Did you mean "AADMA"\?/,

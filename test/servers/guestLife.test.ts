@@ -114,6 +114,46 @@ describe.skipIf(skip)(`the guest's life with Samba${skip ? ` (skipped: ${skip})`
     await home.close();
   });
 
+  test("accounts of nobody are disabled after their grace and deleted after the next; an owner gets his back", async () => {
+    const day = 86_400_000;
+    const home = await Home.open({
+      directory,
+      orphans: { disableAfterMs: 7 * day, deleteAfterMs: 30 * day },
+    });
+    const life = new Life(home);
+    await life.live("invited and accepted");
+    // Who is to come has an account of somebody else's making already.
+    const { id } = await home.invite();
+    await home.graph("POST", `/users/${id}/accept`);
+    await home.graph("DELETE", `/users/${id}`);
+    const [left, owned] = ["CN=left", `CN=${id}`].map((name) => `${name},${directory.guestOu}`);
+    const attributes = { userAccountControl: "544", description: "By hand." };
+    await home.administrator.addUser(left!, { ...attributes, sAMAccountName: "left" });
+    await home.administrator.addUser(owned!, { ...attributes, sAMAccountName: id.slice(0, 20) });
+    await home.cycle();
+    const before = await home.administrator.read(owned!);
+    home.world.now += 8 * day;
+    await home.cycle();
+    for (const dn of [left!, owned!])
+      expect(await home.administrator.read(dn)).toMatchObject({
+        userAccountControl: ["546"],
+        description: ["By hand."],
+      });
+    await home.graph("POST", `/users/${id}/restore`);
+    await home.cycle();
+    const after = await home.administrator.read(owned!);
+    expect(after).toMatchObject({ objectSid: before!.objectSid, adminDescription: [`User_${id}`] });
+    expect(Number(after!.userAccountControl![0]) & 2).toBe(0);
+    home.world.now += 31 * day;
+    await home.cycle();
+    expect(await home.administrator.read(left!)).toBeUndefined();
+    expect(await home.account(id)).toBeDefined();
+    await home.cycle();
+    expect(await home.world.outstanding()).toEqual([]);
+    await home.empty();
+    await home.close();
+  });
+
   test("when Graph loses all guests, or shows none, nothing changes in the directory", async () => {
     const home = await Home.open({ directory });
     const ids: string[] = [];

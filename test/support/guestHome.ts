@@ -9,6 +9,7 @@ import { connectorKinds, openConnector } from "../../src/connectors.ts";
 import { loadConfiguration } from "../../src/engine/configuration/loadConfiguration.ts";
 import { GraphConnector } from "../../src/engine/connectors/graph/connector.ts";
 import type { GraphSettings } from "../../src/engine/connectors/graph/settings.ts";
+import type { ConnectorConfiguration } from "../../src/engine/core/configuration.ts";
 import { withoutRulesConnector } from "../fast/support/guestWorld.ts";
 import { Administrator, type DirectoryUnderTest } from "./activeDirectory.ts";
 import { EngineWorld } from "./engineWorld.ts";
@@ -148,6 +149,8 @@ export interface HomeOptions {
   /** Only members of the group are let in. */
   readonly isLimited?: boolean;
   readonly keepHandMadeDisable?: boolean;
+  /** What becomes of accounts that belong to nobody. */
+  readonly orphans?: NonNullable<ConnectorConfiguration["orphans"]>;
   /** Samba in place of the directory sandbox; it is not stopped with the home. */
   readonly directory?: DirectoryUnderTest;
 }
@@ -192,11 +195,12 @@ export class Home {
       ...(options.isLimited && { GUEST_GROUP: group }),
     };
     const delivered = withoutRulesConnector(loadConfiguration("config", settings, connectorKinds));
-    const { keepHandMadeDisable = true } = options;
+    const { keepHandMadeDisable = true, orphans } = options;
     const definition = (name: string) => delivered.connectors.get(name)!;
+    const accounts = { ...definition("ADMA"), keepHandMadeDisable, ...(orphans && { orphans }) };
     const configuration = {
       ...delivered,
-      connectors: new Map(delivered.connectors).set("ADMA", { ...definition("ADMA"), keepHandMadeDisable }),
+      connectors: new Map(delivered.connectors).set("ADMA", accounts),
     };
     this.world = new EngineWorld({
       configuration,

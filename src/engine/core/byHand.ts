@@ -1,5 +1,5 @@
 /** What a person decides about one object, over what the rules have decided; each can be undone by another. */
-import type { ConnectorSpaceObject, MetaverseObject } from "./model.ts";
+import { type ConnectorSpaceObject, type MetaverseObject, unclaimed } from "./model.ts";
 import { disconnected } from "./outbound.ts";
 
 /** Why it cannot be done, for the person who asked. */
@@ -29,7 +29,7 @@ export function joinedByHand(
     object:
       object.metaverseId === metaverse.id
         ? { ...object, explicitConnector: true }
-        : { ...object, linking: metaverse.id, explicitConnector: true },
+        : { ...unclaimed(object), linking: metaverse.id, explicitConnector: true },
     metaverse: {
       ...metaverse,
       connectors: [...metaverse.connectors.filter((one) => one.id !== id), { connector, id }],

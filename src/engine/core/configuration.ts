@@ -48,6 +48,13 @@ export interface ConnectorConfiguration extends ConnectorDefinition {
   readonly filter: readonly ScopeGroup[];
   /** Null: an object that is gone is deleted at once. */
   readonly retainMs: number | null;
+  /** What becomes of accounts that belong to nobody, in milliseconds; absent: they are listed and left alone. */
+  readonly orphans?: {
+    /** From when it was found to belong to nobody. */
+    readonly disableAfterMs: number;
+    /** From when an import has shown it disabled; null: it stays so. */
+    readonly deleteAfterMs: number | null;
+  };
   readonly deprovision: Deprovision;
   readonly extension?: NamedExtension<ConnectorExtension>;
   readonly keepHandMadeDisable: boolean;
@@ -98,7 +105,7 @@ export interface SyncConfiguration {
     string,
     Pick<
       ConnectorConfiguration,
-      "name" | "filter" | "retainMs" | "deprovision" | "keepHandMadeDisable" | "extension"
+      "name" | "filter" | "retainMs" | "orphans" | "deprovision" | "keepHandMadeDisable" | "extension"
     >
   >;
   readonly metaverseExtension?: NamedExtension<MetaverseExtension>;

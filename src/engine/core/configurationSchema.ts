@@ -156,6 +156,13 @@ export const connectorFile = z.strictObject({
     .strictObject({ retain: duration })
     .optional()
     .describe("How long an object that is gone stays, absent, before it is deleted."),
+  orphans: z
+    .strictObject({
+      disableAfter: duration.describe("How long an account belongs to nobody before it is disabled."),
+      deleteAfter: duration.optional().describe("How long it is disabled before it is deleted."),
+    })
+    .optional()
+    .describe("Accounts that belong to nobody; when not given they are listed and left alone."),
   extension: extension.optional(),
   deprovision: z
     .enum(["disconnect", "explicitDisconnect", "delete", "extension"])

@@ -159,7 +159,7 @@ export function afterExport(
       escrow: null,
       pendingExport: later.length === 0 ? null : { ...pending, change: "update", attributes: later },
       unconfirmed: unconfirmedAfter(object, { ...sent, attributes: done }, schemas),
-      exported: true,
+      exported: object.metaverseId !== null,
       error: object.error?.phase === "export" ? null : object.error,
     },
     counter,

@@ -240,7 +240,9 @@ export function asDisconnector(
     disconnector: reason === "explicit" || reason === "filtered" ? reason : "normal",
     explicitConnector: false,
     absence: null,
-    wantedBits: {},
+    orphan: reason === "no-rule" ? object.orphan : null,
+    // Of an orphan: that it was disabled by us.
+    wantedBits: object.metaverseId === null ? object.wantedBits : {},
     exported: false,
     recallable: {},
     error: object.error?.phase === "synchronization" ? null : object.error,

@@ -104,6 +104,11 @@ export interface ConnectorSpaceObject {
    * `byRules`: the source offers it still, but a synchronisation found that changed rules have let go of it.
    */
   readonly absence: { readonly kind: Absence; readonly since: string; readonly byRules?: true } | null;
+  /**
+   * Of an account that belongs to nobody, where the connector does something about such: since when, and since when
+   * imports show it disabled. ISO 8601.
+   */
+  readonly orphan: { readonly since: string; readonly disabledSince: string | null } | null;
   /** The bits that the rules last wanted in attributes with owned bits; tells a hand-made change from our own. */
   readonly wantedBits: Readonly<Record<string, bigint>>;
   /** Whether an export of ours has reached it since it was linked; the first one into a joined object adopts it. */
@@ -130,6 +135,11 @@ export interface MetaverseObject {
   readonly connectors: readonly { readonly connector: string; readonly id: string }[];
   /** A tombstone: deleted, but not all of its connectors have been dealt with. No match for joins. */
   readonly deleted: boolean;
+}
+
+/** An object that is about to be linked, without what was to be done because it belonged to nobody. */
+export function unclaimed(object: ConnectorSpaceObject): ConnectorSpaceObject {
+  return object.metaverseId === null ? { ...object, orphan: null, pendingExport: null } : object;
 }
 
 /** The object as the last import saw it; null when it never did, or saw it deleted. */
@@ -170,6 +180,7 @@ export function newConnectorSpaceObject(
     disconnector: "normal",
     explicitConnector: false,
     absence: null,
+    orphan: null,
     wantedBits: {},
     exported: false,
     recallable: {},

@@ -304,7 +304,8 @@ export function disconnected(
     disconnector,
     explicitConnector: false,
     absence: null,
-    wantedBits: {},
+    orphan: null,
+    wantedBits: target.metaverseId === null ? target.wantedBits : {},
     exported: false,
     recallable: {},
   };

@@ -23,6 +23,7 @@ import { connectorFile, cycleFile, keysOf, metaverseFile, ruleFile } from "./con
 import { durationMs } from "./duration.ts";
 import { closest } from "./expression/problems.ts";
 import type { MetaverseExtension, NamedExtension } from "./extension.ts";
+import { disablingAttributes } from "./orphans.ts";
 import { entryPointsOf, noExtensions, readExtension } from "./readExtension.ts";
 import { rulesConnectorKind } from "./ruleDocuments.ts";
 import {
@@ -205,7 +206,7 @@ function readConnector(
     }
     return undefined;
   }
-  const { onAbsence, objectTypes, runProfiles, limits, filter, exportRetry, ...others } = parsed;
+  const { onAbsence, orphans, objectTypes, runProfiles, limits, filter, exportRetry, ...others } = parsed;
   const { extension: extensionFile, ...rest } = others;
   const extension =
     extensionFile === undefined ? undefined : readExtension(extensionFile, "connector", modules, file);
@@ -221,6 +222,15 @@ function readConnector(
       `"connector" in extensions/${extension.file} has no deprovision.`,
       "Add it, or write disconnect, explicitDisconnect or delete here.",
     );
+  const canDisable = objectTypes.some((type) =>
+    type.attributes.some((name) => disablingAttributes.includes(name)),
+  );
+  if (orphans !== undefined && !canDisable)
+    file.report(
+      ["orphans"],
+      "No selected attribute says of an object that it is disabled.",
+      `Select ${disablingAttributes.join(" or ")}, or take "orphans" out.`,
+    );
   if (file.problems.length > 0) return undefined;
   checkFilter(file, filter as ConnectorConfiguration["filter"], objectTypes);
   return {
@@ -230,6 +240,12 @@ function readConnector(
     objectTypes,
     filter: filter as ConnectorConfiguration["filter"],
     retainMs: onAbsence === undefined ? null : durationMs(onAbsence.retain)!,
+    ...(orphans !== undefined && {
+      orphans: {
+        disableAfterMs: durationMs(orphans.disableAfter)!,
+        deleteAfterMs: orphans.deleteAfter === undefined ? null : durationMs(orphans.deleteAfter)!,
+      },
+    }),
     limits: withDefaults(limits),
     exportRetries: {
       delayMs: durationMs(exportRetry.delay)!,
@@ -526,8 +542,9 @@ function restOf(
     [...metaverse.values()].map(({ attributes, ...type }) => [type, [...attributes.values()]]),
     [...connectors.values()]
       .filter(({ kind }) => kind !== rulesConnectorKind)
-      .map(({ name, objectTypes, filter, retainMs, deprovision, keepHandMadeDisable }) => [
+      .map(({ name, objectTypes, filter, retainMs, orphans, deprovision, keepHandMadeDisable }) => [
         ...[name, objectTypes, filter, retainMs, deprovision, keepHandMadeDisable],
+        ...(orphans === undefined ? [] : [orphans]),
       ]),
   ]);
 }

@@ -40,6 +40,7 @@ import {
   importedImage,
   type MetaverseObject,
   type ObjectError,
+  unclaimed,
 } from "./model.ts";
 import {
   decideDeprovisioning,
@@ -340,7 +341,7 @@ class Synchronization {
   /** The object once this synchronisation has dealt with it. */
   #connected(object: ConnectorSpaceObject, image: Image | null): ConnectorSpaceObject {
     const linked: ConnectorSpaceObject = {
-      ...object,
+      ...unclaimed(object),
       metaverseId: this.#input.metaverse.id,
       linking: null,
       disconnector: "normal",

@@ -138,7 +138,9 @@ export class ExportStep implements StepHandler {
     if (approval !== null) return this.#freezeApproved(slice, approval);
     const { exportShards, hold } = await this.#parts.state.get(name);
     const pending: PendingExports =
-      exportShards === "" ? { items: [], resting: 0, onHold: [] } : await pendingExports(this.#parts, name);
+      exportShards === ""
+        ? { items: [], resting: 0, onHold: [], unlinked: 0 }
+        : await pendingExports(this.#parts, name);
     if (pending.items.length === 0) {
       // With nothing left to decide about, the hold is over.
       if (hold !== null && pending.resting === 0 && pending.onHold.length === 0) await this.#hold(name, null);
@@ -160,7 +162,7 @@ export class ExportStep implements StepHandler {
   async #reasonToStop(
     slice: Slice,
     configuration: Configuration,
-    { items, resting }: PendingExports,
+    { items, resting, unlinked }: PendingExports,
     hold: ExportHold | null,
   ): Promise<{ readonly status: string; readonly detail: string } | null> {
     const { connector: name } = slice.step;
@@ -168,7 +170,7 @@ export class ExportStep implements StepHandler {
     const { plans, connectorSpace, clock } = this.#parts;
     const counts = countsOf(items);
     const totals = await connectorSpace.totals(name);
-    const connected = Math.max(0, (totals.connectors ?? 0) - (totals["export.add"] ?? 0));
+    const connected = Math.max(0, (totals.connectors ?? 0) - (totals["export.add"] ?? 0)) + unlinked;
     const recent = await plans.exportedSince(name, isoTime(clock.now() - dayMs));
     const exceeded = exceededExportLimit(name, limits, counts, recent, connected);
     if (exceeded !== null) {
@@ -356,8 +358,10 @@ export class ExportStep implements StepHandler {
   ): Promise<void> {
     const at = isoTime(this.#parts.clock.now());
     const writes = exported.flatMap(({ before, after }): HistoryWrite[] => {
-      const { metaverseId, escrow } = before;
-      if (metaverseId === null || escrow === null) return [];
+      // An account that belongs to nobody has a history of its own.
+      const { metaverseId: owner, id, escrow } = before;
+      if (escrow === null) return [];
+      const metaverseId = owner ?? id;
       const { writeOnly } = syntaxesOf(schemas, after.objectType);
       const entry = exportHistory(after, escrow, writeOnly, { at, runId: run.id });
       const order = historyOrder(run, step, `export-${before.id}`);

@@ -19,6 +19,8 @@ export interface PendingExports {
   readonly resting: number;
   /** Pending too, for people who are on hold. */
   readonly onHold: readonly ConnectorSpaceObject[];
+  /** How many of the items are changes of accounts that belong to nobody: percentages count them in. */
+  readonly unlinked: number;
 }
 
 const loadAtOnce = 200;
@@ -30,6 +32,7 @@ export async function pendingExports(parts: EngineParts, connector: string): Pro
   const changes: PlannedChange[] = [];
   const onHold: ConnectorSpaceObject[] = [];
   let left = 0;
+  let unlinked = 0;
   for (const shard of shards.filter((one) => dirty.includes(one))) {
     const ids: string[] = [];
     for await (const { id } of parts.connectorSpace.marked(connector, shard, "export")) ids.push(id);
@@ -39,11 +42,14 @@ export async function pendingExports(parts: EngineParts, connector: string): Pro
         if (pending === null) continue;
         if (object.metaverseId !== null && holds.has(object.metaverseId)) onHold.push(object);
         else if (resting(object, now)) left++;
-        else changes.push(plannedChange(object, pending));
+        else {
+          if (object.metaverseId === null) unlinked++;
+          changes.push(plannedChange(object, pending));
+        }
       }
     }
   }
-  return { items: inExportOrder(changes), resting: left, onHold };
+  return { items: inExportOrder(changes), resting: left, onHold, unlinked };
 }
 
 export function countsOf(items: readonly PlanItem[]): Counters {

@@ -8,6 +8,7 @@ import {
   asDisconnector,
   type ConnectionDecision,
   contributionsOf,
+  type DisconnectorReason,
   decideConnection,
   type JoinCandidates,
   type JoinLookup,
@@ -23,7 +24,9 @@ import {
   importedImage,
   type MetaverseObject,
   type ObjectError,
+  unclaimed,
 } from "../core/model.ts";
+import { decideOrphan, isOrphan, orphanDue } from "../core/orphans.ts";
 import { isUnsent } from "../core/outbound.ts";
 import { flowsReferences } from "../core/references.ts";
 import { synchronizationKey } from "../core/ruleVersions.ts";
@@ -46,9 +49,11 @@ import type {
 } from "../stores/metaverse.ts";
 import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { ObjectOrder, Run, RunError, StepRecord } from "../stores/runs.ts";
+import { chunked } from "../stores/texts.ts";
 import { type EngineParts, historyOrder, isoTime } from "./engine.ts";
 import { exportShards, markedShards } from "./exportStep.ts";
 import { runError } from "./importStep.ts";
+import { isEverybodyKnown } from "./orphans.ts";
 import { type DoneOutcome, type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
 import { ReferenceLookup, referringTo } from "./references.ts";
 
@@ -191,6 +196,7 @@ export class SyncJob {
   readonly #nowMs: number;
   readonly #indexed: IndexedAttributes;
   readonly #followsReferences: boolean;
+  #everybodyKnown: Promise<boolean> | undefined;
 
   constructor(parts: EngineParts, slice: JobSlice, configuration: Configuration, observer?: SyncObserver) {
     this.#parts = parts;
@@ -282,15 +288,24 @@ export class SyncJob {
   /** Objects whose outcome time alone has changed are queued like changed ones. */
   async #queueDue(cursor: PlacingCursor): Promise<PlacingCursor> {
     const { connectorSpace, metaverse } = this.#parts;
-    let flow = cursor.flow;
+    let { flow, failed } = cursor;
     for (const shard of shards) {
       const ids = await connectorSpace.dueIds(this.#connector, shard, isoTime(this.#nowMs));
-      const found = await connectorSpace.getMany(this.#connector, ids);
-      const work = [...found.values()].flatMap(({ object }) => object.metaverseId ?? object.linking ?? []);
+      const found = [...(await connectorSpace.getMany(this.#connector, ids)).values()];
+      const work = found.flatMap(({ object }) => object.metaverseId ?? object.linking ?? []);
       await metaverse.addWork(this.#slice.writer, work);
       flow = merge(flow, work.map(shardOf).join(""));
+      const unlinked = found.filter(({ object }) => object.metaverseId === null && object.linking === null);
+      for (const chunk of chunked(unlinked, () => 1, placingBatch)) {
+        const placed = await this.#placeBatch(
+          chunk.map(({ object }) => object.id),
+          cursor,
+        );
+        flow = merge(flow, placed.flow);
+        failed ||= placed.failed;
+      }
     }
-    const placing: PlacingCursor = { ...cursor, phase: "place", flow };
+    const placing: PlacingCursor = { ...cursor, phase: "place", flow, failed };
     await this.#slice.save(JSON.stringify(placing));
     return placing;
   }
@@ -450,7 +465,7 @@ export class SyncJob {
       if ("error" in decision) {
         remains.push({
           before: one,
-          after: stillPending(object, object, decision.error),
+          after: stillPending(object, { ...object, pendingExport: null }, decision.error),
           counters: { flowFailure: 1 },
         });
         errors.push({ object: object.id, error: runError(decision.error, object) });
@@ -462,7 +477,11 @@ export class SyncJob {
         const disconnector = asDisconnector(object, decision.reason);
         // Pending until it is solved: each synchronisation tries again.
         const afterwards =
-          disconnector === null || error === null ? disconnector : stillPending(object, disconnector, error);
+          disconnector === null
+            ? null
+            : error === null
+              ? await this.#orphaned(object, disconnector, decision.reason)
+              : stillPending(object, disconnector, error);
         if (error !== null) {
           errors.push({ object: object.id, error: runError(error, object) });
           failed = true;
@@ -472,14 +491,14 @@ export class SyncJob {
         const counters = afterwards === null ? {} : { [counter]: 1 };
         if (afterwards !== null && sameState(one.object, afterwards))
           statistics = addCounters(statistics, counters);
-        else remains.push({ before: one, after: afterwards, counters });
+        else remains.push({ before: one, after: afterwards, due: this.#due(afterwards), counters });
         continue;
       }
       if (decision.kind === "stay") continue;
       const { metaverseId } = decision;
       const known = placed.get(metaverseId) ?? (await this.#existing(metaverseId, candidatesOf));
       const base = known?.after ?? newMetaverseObject(metaverseId, decision.metaverseObjectType);
-      intents.push({ before: one, after: { ...object, linking: metaverseId } });
+      intents.push({ before: one, after: { ...unclaimed(object), linking: metaverseId } });
       placed.set(metaverseId, {
         before: known?.before ?? null,
         after: this.#firstContributions(object, {
@@ -513,6 +532,7 @@ export class SyncJob {
         [...work].filter((id) => !placed.has(id)),
       );
     await this.#markPending(remains);
+    await this.#markExports(remains.flatMap(({ after: object }) => object ?? []));
     await connectorSpace.write(writer, remains);
     await this.#slice.report(errors);
     return { flow: [...work].map(shardOf).join(""), statistics, failed };
@@ -527,6 +547,26 @@ export class SyncJob {
     );
     if (begins.length > 0)
       await this.#parts.state.markDirty(this.#connector, "importShards", begins, stepKey(this.#slice));
+  }
+
+  /** A disconnector with what shall become of it when it belongs to nobody. */
+  async #orphaned(
+    before: ConnectorSpaceObject,
+    disconnector: ConnectorSpaceObject,
+    reason: DisconnectorReason,
+  ): Promise<ConnectorSpaceObject> {
+    const { orphans } = this.#configuration.connectors.get(this.#connector) ?? {};
+    const times = isOrphan(disconnector, reason, this.#configuration) ? orphans : undefined;
+    return decideOrphan({ ...disconnector, pendingExport: before.pendingExport }, times, {
+      isProven: times !== undefined && (await this.#isEverybodyKnown()),
+      now: isoTime(this.#nowMs),
+    });
+  }
+
+  /** Whether all who could own an account of this connector are in the metaverse; asked once a time slice. */
+  #isEverybodyKnown(): Promise<boolean> {
+    this.#everybodyKnown ??= isEverybodyKnown(this.#parts, this.#connector, this.#configuration);
+    return this.#everybodyKnown;
   }
 
   /** The error is that of a rules extension; the object stays as it is, and pending, for another try. */
@@ -863,7 +903,7 @@ export class SyncJob {
     objects: ReadonlyMap<string, Stored>,
     phase: FlowPhase,
   ): Promise<{ readonly statistics: Counters; readonly failed: boolean }> {
-    const { connectorSpace, metaverse, state } = this.#parts;
+    const { connectorSpace, metaverse } = this.#parts;
     const { writer } = this.#slice;
     const metaverseWrites: MetaverseWrite[] = [];
     const gone: string[] = [];
@@ -938,11 +978,8 @@ export class SyncJob {
     if (again.size > 0) await metaverse.addWork(writer, again, "references");
     await this.#keepHistory(decisions);
     await metaverse.write(writer, metaverseWrites, this.#indexed);
-    const changed = [...targets, ...sources].flatMap(({ after: object }) => object ?? []);
-    for (const [connector, all] of Map.groupBy(changed, ({ connector: name }) => name)) {
-      const dirty = exportShards(all);
-      if (dirty.length > 0) await state.markDirty(connector, "exportShards", dirty, stepKey(this.#slice));
-    }
+    await this.#markExports([...targets, ...sources].flatMap(({ after: object }) => object ?? []));
+    await this.#noteDue(targets);
     await this.#markPending(sources);
     await connectorSpace.write(writer, targets);
     await connectorSpace.write(writer, sources);
@@ -952,6 +989,26 @@ export class SyncJob {
       await metaverse.removeWork(writer, phase === "flow" ? ids : ids.filter((id) => !again.has(id)), phase);
     await this.#slice.report(errors);
     return { statistics: addCounters(...elsewhere), failed: errors.length > 0 };
+  }
+
+  /** Before the objects are written. */
+  async #markExports(objects: readonly ConnectorSpaceObject[]): Promise<void> {
+    for (const [connector, all] of Map.groupBy(objects, ({ connector: name }) => name)) {
+      const dirty = exportShards(all);
+      if (dirty.length > 0)
+        await this.#parts.state.markDirty(connector, "exportShards", dirty, stepKey(this.#slice));
+    }
+  }
+
+  /** Of other connectors: at the end of this step only that of the synchronised one is looked up. */
+  async #noteDue(targets: readonly ObjectWrite[]): Promise<void> {
+    const dues = targets.flatMap(({ after: object, due }) =>
+      object?.metaverseId === null && due != null ? [{ connector: object.connector, due }] : [],
+    );
+    for (const { connector, due } of dues)
+      await this.#parts.state.update(connector, (state) =>
+        state.nextDue !== null && state.nextDue <= due ? state : { ...state, nextDue: due },
+      );
   }
 
   /** Before what it tells of is written: a replay finds nothing changed any more, or writes the same rows again. */
@@ -996,8 +1053,10 @@ export class SyncJob {
   }
 
   #due(object: ConnectorSpaceObject | null): string | null {
-    const retainMs = object === null ? null : this.#configuration.connectors.get(object.connector)?.retainMs;
-    if (object?.absence == null || retainMs == null) return null;
+    if (object === null) return null;
+    const { retainMs, orphans } = this.#configuration.connectors.get(object.connector) ?? {};
+    if (object.metaverseId === null) return orphanDue(object, orphans, isoTime(this.#nowMs));
+    if (object.absence === null || retainMs == null) return null;
     return isoTime(Date.parse(object.absence.since) + retainMs);
   }
 }
@@ -1073,7 +1132,9 @@ function sameState(a: ConnectorSpaceObject, b: ConnectorSpaceObject): boolean {
     a.pendingImport === null &&
     a.linking === b.linking &&
     a.disconnector === b.disconnector &&
-    a.error === b.error
+    a.error === b.error &&
+    a.orphan === b.orphan &&
+    a.pendingExport === b.pendingExport
   );
 }
 

@@ -451,6 +451,10 @@ export class ConnectorSpaceStore {
                 since: absenceSince,
                 ...(properties.absentByRules === true && { byRules: true }),
               },
+        orphan:
+          properties.orphanSince === undefined
+            ? null
+            : { since: String(properties.orphanSince), disabledSince: optional("orphanDisabledSince") },
         wantedBits: Object.fromEntries(
           Object.entries(JSON.parse(optional("wantedBits") ?? "{}") as Record<string, string>).map(
             ([name, bits]) => [name, BigInt(bits)],
@@ -580,6 +584,10 @@ function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<ty
     properties.absence = object.absence.kind;
     properties.absentSince = object.absence.since;
     if (object.absence.byRules === true) properties.absentByRules = true;
+  }
+  if (object.orphan !== null) {
+    properties.orphanSince = object.orphan.since;
+    if (object.orphan.disabledSince !== null) properties.orphanDisabledSince = object.orphan.disabledSince;
   }
   if (Object.keys(object.wantedBits).length > 0) {
     properties.wantedBits = JSON.stringify(
