@@ -93,7 +93,7 @@ resource queryAlerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
     kind: 'LogAlert'
     properties: {
       displayName: 'Vestibule: ${rule.title}'
-      description: '${rule.title} (${functionAppName}). What to do stands in the dimension remedy and in docs/operations.md.'
+      description: '${rule.title} (${functionAppName}). What to do stands in the dimension remedy and in docs/operations.md#alert-${rule.name}.'
       severity: rule.severity
       enabled: true
       scopes: [applicationInsightsId]
@@ -124,7 +124,7 @@ resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   location: 'global'
   tags: tags
   properties: {
-    description: 'Messages of runs could not be worked on (${functionAppName}). The runs that ended by it say why: vestibule runs.'
+    description: 'Messages of runs could not be worked on (${functionAppName}). The runs that ended by it say why: vestibule runs. See docs/operations.md#alert-dead-letters.'
     severity: 2
     enabled: true
     scopes: [serviceBusId]
