@@ -55,22 +55,13 @@ describe("every error code of objects", () => {
     "src/engine/connectors/**/*.ts",
     "src/engine/runs/*.ts",
   ]);
-  /** Hyphenated texts that are no error of an object. */
-  const others = new Set([
-    ...["access-denied", "permission-denied", "watermark-expired", "too-large"], // reactions of the engine
-    ...["import-steps", "sync-steps", "export-steps", "in-progress", "not-run", "succeeded-in-part", "p-map"],
-    ...[
-      "accept-encoding",
-      "content-encoding",
-      "content-length",
-      "request-id",
-      "retry-after",
-      "www-authenticate",
-    ],
-    "no-rule", // why an object is a disconnector
-  ]);
+  /** Where a code is given: to a failure, as a reason, as the name of one. */
+  const given =
+    /(?:\bcode:|\?\?|\breason:|=|(?:failed|FlowError|ExtensionError)\()\s*"([a-z]+(?:-[a-z]+)+)"/g;
+  /** Of those, what is no error of an object. */
+  const others = new Set(["watermark-expired", "sync-steps", "no-rule"]);
   const codes = new Set([
-    ...literals(/"([a-z]+(?:-[a-z]+)+)"/g, files),
+    ...literals(given, files),
     ...Object.keys(evaluationCodes),
     ...["type-mismatch", "wrong-option"],
   ]);
