@@ -4,7 +4,7 @@ import { z } from "zod";
 export const stepMessageSchema = z.strictObject({
   runId: z.string().regex(/^\d{13}-[0-9a-f]{6}$/),
   step: z.int().min(0).max(999),
-  shard: z.string().regex(/^(main|[0-9a-f])$/),
+  shard: z.string().regex(/^(main|references|[0-9a-f])$/),
   seq: z.int().min(0),
   attempt: z.int().min(0),
 });

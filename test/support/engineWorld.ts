@@ -2,6 +2,7 @@
  * The real engine with the real configuration over tables, a queue and two directories in memory, and a clock that
  * stands still until it is moved. Processes die and start again; tables, queue and directories stay.
  */
+import { stepMessageSchema } from "../../src/api/stepMessage.ts";
 import type { Configuration, ConfigurationFile } from "../../src/engine/core/configuration.ts";
 import type { Attributes, AttributeValue } from "../../src/engine/core/values.ts";
 import { Engine } from "../../src/engine/engine.ts";
@@ -291,7 +292,8 @@ export class EngineWorld {
 
   async receive(message: StepMessage, engine = this.engine): Promise<string> {
     try {
-      const outcome = await engine.receive(message);
+      // As the functions do: what a queue brings is checked first.
+      const outcome = await engine.receive(stepMessageSchema.parse(message));
       if (this.crashed) throw new Crash();
       return outcome;
     } catch (error) {

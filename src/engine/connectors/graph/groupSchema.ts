@@ -24,10 +24,11 @@ export const groupSchema: GraphTypeSchema = {
       string: words("groupTypes proxyAddresses resourceBehaviorOptions resourceProvisioningOptions"),
       reference: ["members"],
     },
+    // uniqueName is not among them: the creation of a group sets it.
     new Set(
       words(`createdDateTime expirationDateTime id isManagementRestricted mail onPremisesDomainName
         onPremisesLastSyncDateTime onPremisesNetBiosName onPremisesSamAccountName onPremisesSecurityIdentifier
-        onPremisesSyncEnabled proxyAddresses renewedDateTime securityIdentifier uniqueName`),
+        onPremisesSyncEnabled proxyAddresses renewedDateTime securityIdentifier`),
     ),
   ),
   refused: new Map([
