@@ -13,6 +13,7 @@ export interface Step {
   readonly startedAt?: string | null;
   readonly endedAt?: string | null;
   readonly statistics?: Readonly<Record<string, number>>;
+  readonly outbound?: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Why the step is as it is: why a delta import was full, which system does not answer. */
   readonly detail?: string | null;
   readonly errors?: readonly ObjectError[];

@@ -115,10 +115,16 @@ export function counters(step: Step): string[] {
     const index = counterOrder.indexOf(name);
     return index < 0 ? counterOrder.length : index;
   };
-  return Object.entries(step.statistics ?? {})
-    .filter(([, count]) => count !== 0)
-    .sort(([a], [b]) => place(a) - place(b))
-    .map(([name, count]) => `${name} ${count.toLocaleString("en-US")}`);
+  const shown = (all: Readonly<Record<string, number>>) =>
+    Object.entries(all)
+      .filter(([, count]) => count !== 0)
+      .sort(([a], [b]) => place(a) - place(b))
+      .map(([name, count]) => `${name} ${count.toLocaleString("en-US")}`);
+  // What flowed out; the rest of the targets' counters stands among the step's own.
+  const outbound = Object.entries(step.outbound ?? {}).flatMap(([connector, { connectorFlow = 0 }]) =>
+    shown({ connectorFlow }).map((text) => `${connector} ${text}`),
+  );
+  return [...shown(step.statistics ?? {}), ...outbound];
 }
 
 /** Whether a run or step with this status did what it was asked to; an import that found nothing did. */

@@ -97,6 +97,10 @@ const step = named(
     startedAt: time.nullable(),
     endedAt: time.nullable(),
     statistics,
+    outbound: z
+      .record(z.string(), statistics)
+      .optional()
+      .describe("Of a synchronisation: what it counted at its targets, by connector."),
     detail: z.string().nullable(),
     lastError: z.string().optional().describe("While work is tried again: why."),
     retryAt: time.optional(),

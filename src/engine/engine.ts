@@ -6,6 +6,7 @@ import {
   type Cycle,
   withSchemas,
 } from "./core/configuration.ts";
+import { joinAttributes } from "./core/indexing.ts";
 import { compileRuleTexts } from "./core/readConfiguration.ts";
 import { rulesConnectorKind } from "./core/ruleDocuments.ts";
 import { synchronizationKey } from "./core/ruleVersions.ts";
@@ -124,7 +125,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { tables, clock, configuration } = options;
     this.options = options;
-    this.#joinAttributes = reverseJoinAttributes(configuration);
+    this.#joinAttributes = joinAttributes(configuration);
     this.connectorSpace = new ConnectorSpaceStore(tables, this.#joinAttributes);
     this.metaverse = new MetaverseStore(tables);
     this.state = new ConnectorStateStore(tables);
@@ -167,6 +168,7 @@ export class Engine {
         return run.rulesVersion === version ? synchronizationKey(run, connector) : null;
       },
       connector: async (name) => this.connector(name),
+      targets: () => [...this.#joinAttributes.keys()],
       stagingMode: options.stagingMode,
     };
     this.#telemetry = options.telemetry ?? silence;
@@ -284,7 +286,7 @@ export class Engine {
 
   async #compiled(rulesVersion: string): Promise<Configuration> {
     const compiled = await this.rules.compiled(rulesVersion);
-    for (const [connector, names] of reverseJoinAttributes(compiled)) {
+    for (const [connector, names] of joinAttributes(compiled)) {
       const known = this.#joinAttributes.get(connector) ?? [];
       if (names.some((name) => !known.includes(name)))
         this.#joinAttributes.set(connector, [...new Set([...known, ...names])]);
@@ -512,17 +514,4 @@ export class Engine {
     await this.#reporter.cycleAge();
     return this.protocol.watch();
   }
-}
-
-/** The attributes by which outbound rules find unlinked objects that they would otherwise create a second time. */
-function reverseJoinAttributes({ rules }: Configuration): Map<string, readonly string[]> {
-  const names = new Map<string, Set<string>>();
-  for (const { direction, connector, join } of rules.rules) {
-    if (direction !== "outbound") continue;
-    const known = names.get(connector) ?? new Set();
-    for (const { connectorAttribute } of join.flat())
-      if (connectorAttribute !== "dn") known.add(connectorAttribute);
-    names.set(connector, known);
-  }
-  return new Map([...names].map(([connector, attributes]) => [connector, [...attributes]]));
 }

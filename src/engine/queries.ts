@@ -11,9 +11,8 @@ import { lineageOf } from "./lineage.ts";
 import { type MetaverseClause, meetsClause } from "./metaverseSearch.ts";
 import { type Orphan, orphanOf, stampAttributeOf } from "./orphans.ts";
 import { isoTime } from "./runs/engine.ts";
-import { withoutSeen } from "./runs/importLimits.ts";
+import type { StepStatistics } from "./runs/outboundCounters.ts";
 import { exportToJson, imageToJson, type Stored } from "./stores/connectorSpace.ts";
-import { addCounters, type Counters } from "./stores/fence.ts";
 import type { StoredMetaverseObject } from "./stores/metaverse.ts";
 import type { Run, StepRecord } from "./stores/runs.ts";
 
@@ -85,13 +84,12 @@ export class Queries {
   async #live(
     run: Run,
     step: StepRecord,
-  ): Promise<{ statistics: Counters; lastError?: string; retryAt?: string }> {
+  ): Promise<StepStatistics & { lastError?: string; retryAt?: string }> {
     const rows = await this.#engine.checkpoints.list(run.id, run.currentStep);
-    const key = { runId: run.id, step: run.currentStep };
-    const counted = withoutSeen(await this.#engine.connectorSpace.counted(step.connector, key));
+    const counted = await this.#engine.protocol.counted(run, step);
     const failing = rows.find(({ checkpoint }) => checkpoint.lastError !== null)?.checkpoint;
     return {
-      statistics: addCounters(counted, ...rows.map(({ checkpoint }) => checkpoint.statistics)),
+      ...counted,
       ...(failing === undefined
         ? {}
         : { lastError: failing.lastError!, retryAt: new Date(failing.notBefore).toISOString() }),

@@ -91,7 +91,11 @@ describe("provisioning", () => {
     ]);
     expect(decide(person({ uid: "1" }), null, joining)).toMatchObject({
       lookups: [
-        { rule: "ad-in", conditions: [{ connectorAttribute: "id", value: "1", caseSensitive: false }] },
+        {
+          rule: "ad-in",
+          inbound: true,
+          conditions: [{ connectorAttribute: "id", value: "1", caseSensitive: false }],
+        },
         {
           rule: "ad-out",
           conditions: [{ connectorAttribute: "dn", value: "CN=1,DC=x", caseSensitive: false }],
@@ -304,8 +308,18 @@ describe("an outbound rule that only joins (R4, R7)", () => {
       rule: "ad-join",
       objectType: "user",
       lookups: [
-        { rule: "ad-join", conditions: [{ connectorAttribute: "id", value: "1", caseSensitive: false }] },
-        { rule: "ad-join", conditions: [{ connectorAttribute: "mail", value: "a@b", caseSensitive: true }] },
+        {
+          rule: "ad-join",
+          conditions: [
+            { connectorAttribute: "id", metaverseAttribute: "uid", value: "1", caseSensitive: false },
+          ],
+        },
+        {
+          rule: "ad-join",
+          conditions: [
+            { connectorAttribute: "mail", metaverseAttribute: "mail", value: "a@b", caseSensitive: true },
+          ],
+        },
       ],
     });
     expect(decide(person({}), null, joining())).toEqual({ kind: "none" });

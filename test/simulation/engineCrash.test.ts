@@ -44,6 +44,7 @@ test("the initial cycle counts what it did", async () => {
     { stageAdd: 2 },
     { connectorFlow: 2 },
   ]);
+  expect(run.steps[1]!.outbound).toEqual({ ADMA: { provisionedAddFlow: 2 } });
   expect(statistics(await world.cycle("delta"))).toEqual([{}, {}, {}, {}, {}, {}, {}]);
 });
 
@@ -57,7 +58,18 @@ test("a process that dies at any effect of the initial cycle leaves nothing wron
     const run = await world.cycle("initial");
     ended = world.crashes === 0;
     await expectRight(world, point);
-    expect([point, run.steps[4]!.statistics]).toEqual([point, { exportAdd: 2 }]);
+    const [imported, synchronized, , , exported] = run.steps;
+    expect({
+      point,
+      imported: imported!.statistics.stageAdd,
+      outbound: synchronized!.outbound,
+      exported: exported!.statistics,
+    }).toEqual({
+      point,
+      imported: 2,
+      outbound: { ADMA: { provisionedAddFlow: 2 } },
+      exported: { exportAdd: 2 },
+    });
     if (point % 5 === 0) await expectNothingMore(world, point);
   }
   expect(point).toBeGreaterThan(150);

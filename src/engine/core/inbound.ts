@@ -106,7 +106,7 @@ export function joinLookups(
 /** Whether the metaverse object is one that the join group looks for; a tombstone never is. */
 export function meets(
   object: MetaverseObject,
-  { metaverseObjectType: type, conditions }: JoinLookup,
+  { metaverseObjectType: type, conditions }: Pick<JoinLookup, "metaverseObjectType" | "conditions">,
 ): boolean {
   if (object.deleted || (type !== anyMetaverseObjectType && type !== object.objectType)) return false;
   return conditions.every(({ metaverseAttribute, value, caseSensitive }) => {

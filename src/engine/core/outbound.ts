@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import {
   askDeprovisioning,
   connectorExtension,
@@ -38,8 +39,12 @@ import { type Attributes, type AttributeValue, isReference, type Value, valuesOf
 /** A way to find an unlinked object of the target connector that is meant, before a new one is made. */
 export interface ReverseJoinLookup {
   readonly rule: string;
+  /** An inbound rule's join, read from the other side: its object is meant only if it would join this very person. */
+  readonly inbound?: true;
   readonly conditions: readonly {
     readonly connectorAttribute: string;
+    /** Whose value this is; a join by DN has none. */
+    readonly metaverseAttribute?: string;
     readonly value: Value;
     readonly caseSensitive: boolean;
   }[];
@@ -148,7 +153,9 @@ export function decideOutbound(
   if (isUnsent(target) && provisioner !== undefined) {
     const again = provisioned(metaverse, provisioner, inScope, configuration, context);
     if (again.kind !== "provision") return again;
-    const { dn, pendingExport, wantedBits, recallable } = again.object;
+    const { dn, wantedBits, recallable } = again.object;
+    const isSame = isDeepStrictEqual(target.pendingExport, again.object.pendingExport);
+    const { pendingExport } = isSame ? target : again.object;
     const object = { ...target, dn, pendingExport, wantedBits, recallable };
     return { kind: "flow", object, held: [], reason: pendingExport?.reason ?? "", instead: again };
   }
@@ -411,7 +418,8 @@ function reverseJoins(
       ({ metaverseObjectType: type }) => type === metaverse.objectType || type === anyMetaverseObjectType,
     );
   return [
-    ...[...inbound, rule].flatMap((one) => lookupsOf(one, metaverse)),
+    ...inbound.flatMap((one) => lookupsOf(one, metaverse)).map((one) => ({ ...one, inbound: true as const })),
+    ...lookupsOf(rule, metaverse),
     { rule: rule.name, conditions: [{ connectorAttribute: "dn", value: dn, caseSensitive: false }] },
   ];
 }
@@ -433,7 +441,9 @@ function reverseConditions(
 ): ReverseJoinLookup["conditions"] | null {
   const conditions = group.map(({ connectorAttribute, metaverseAttribute, caseSensitive }) => {
     const values = valuesOf(own(metaverse.attributes, metaverseAttribute)?.value);
-    return values.length === 1 ? { connectorAttribute, value: values[0]!, caseSensitive } : null;
+    return values.length === 1
+      ? { connectorAttribute, metaverseAttribute, value: values[0]!, caseSensitive }
+      : null;
   });
   return conditions.includes(null) ? null : conditions.filter((condition) => condition !== null);
 }

@@ -35,6 +35,8 @@ export interface EngineParts {
    */
   synchronizationKey(rulesVersion: string, connector: string): Promise<string | null>;
   connector(name: string): Promise<Connector>;
+  /** The connectors that rules write to. */
+  targets(): readonly string[];
   /** `STAGING_MODE`, read anew at every call. */
   stagingMode(): boolean;
 }

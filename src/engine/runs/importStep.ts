@@ -24,6 +24,7 @@ import { type EngineParts, isoTime } from "./engine.ts";
 import { ImportErrors } from "./importErrors.ts";
 import { holdBeyondLimits, seenCounter, withoutSeen } from "./importLimits.ts";
 import { type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
+import { indexedFromTheStart } from "./reindexing.ts";
 
 /**
  * Where an import stands. Pages are staged one by one; what a complete import did not show is looked at afterwards,
@@ -70,7 +71,7 @@ export class ImportStep implements StepHandler {
   async work(slice: Slice): Promise<SliceOutcome> {
     const connector = await this.#parts.connector(slice.step.connector);
     const configuration = await this.#parts.configuration(slice.run.rulesVersion, slice.step.connector);
-    const stored = await this.#parts.state.read(slice.step.connector);
+    const stored = await this.#state(slice, configuration);
     const job = new ImportJob(this.#parts, slice, connector, configuration, stored);
     const cursor =
       slice.cursor === null
@@ -86,6 +87,13 @@ export class ImportStep implements StepHandler {
         start(true, `The watermark was no longer honoured: a full import was made. ${error.message}`),
       );
     }
+  }
+
+  async #state({ step: { connector } }: Slice, configuration: Configuration): Promise<StoredState> {
+    const stored = await this.#parts.state.read(connector);
+    if (stored.state.fullImportAt !== null || stored.state.indexedBy !== null) return stored;
+    await indexedFromTheStart(this.#parts, configuration, connector);
+    return this.#parts.state.read(connector);
   }
 
   #begin(slice: Slice, connector: Connector, state: ConnectorState): Cursor {

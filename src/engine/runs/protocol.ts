@@ -21,6 +21,7 @@ import {
   type Trigger,
 } from "../stores/runs.ts";
 import { type Clock, Lease } from "./lease.ts";
+import { type StepStatistics, statisticsOf } from "./outboundCounters.ts";
 
 /** All times in milliseconds. */
 export interface Timings {
@@ -198,6 +199,21 @@ export class RunProtocol {
 
   constructor(parts: ProtocolParts) {
     this.#parts = parts;
+  }
+
+  /** What the step has counted so far. */
+  async counted(run: Run, step: StepRecord): Promise<StepStatistics> {
+    const rows = await this.#parts.checkpoints.list(run.id, step.number - 1);
+    return this.#statistics(run, step, rows);
+  }
+
+  async #statistics(
+    run: Run,
+    step: StepRecord,
+    rows: readonly Pick<StoredCheckpoint, "checkpoint">[],
+  ): Promise<StepStatistics> {
+    const inPartitions = await this.#parts.handlers[step.type].counted(run, step);
+    return statisticsOf(addCounters(inPartitions, ...rows.map(({ checkpoint }) => checkpoint.statistics)));
   }
 
   /** @throws RunInTheWay */
@@ -537,7 +553,7 @@ export class RunProtocol {
 
       const record = run.steps[step]!;
       const idle = rows.every(({ checkpoint }) => checkpoint.cursor === "idle");
-      const inPartitions = idle ? {} : await handlers[record.type].counted(run, record);
+      const counted = idle ? { statistics: {} } : await this.#statistics(run, record, rows);
       if (!idle) {
         await handlers[record.type].finish?.(run, record, async () => {
           const now = await runs.get(runId);
@@ -551,7 +567,7 @@ export class RunProtocol {
         ...record,
         status,
         endedAt: new Date(clock.now()).toISOString(),
-        statistics: addCounters(inPartitions, ...rows.map(({ checkpoint }) => checkpoint.statistics)),
+        ...counted,
         detail: rows.find(({ checkpoint }) => checkpoint.detail !== null)?.checkpoint.detail ?? null,
       };
       const steps = run.steps.with(step, ended);
@@ -604,13 +620,13 @@ export class RunProtocol {
       const record = run.steps[run.currentStep]!;
       const rows = await this.#parts.checkpoints.list(runId, run.currentStep);
       for (const row of rows) await this.#revoke(row);
-      const counted = await this.#parts.handlers[record.type].counted(run, record);
+      const counted = await this.#statistics(run, record, rows);
       const ended: StepRecord = {
         ...record,
         status,
         detail,
         endedAt: new Date(this.#parts.clock.now()).toISOString(),
-        statistics: addCounters(counted, ...rows.map(({ checkpoint }) => checkpoint.statistics)),
+        ...counted,
       };
       try {
         return await this.#end(stored, { ...run, steps: run.steps.with(run.currentStep, ended) });

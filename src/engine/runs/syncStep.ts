@@ -18,6 +18,7 @@ import {
   severalJoinRules,
   severalJoinRulesMessage,
 } from "../core/inbound.ts";
+import { indexedAttributes } from "../core/indexing.ts";
 import { newMetaverseObject, reduceContributions } from "../core/metaverse.ts";
 import {
   type ConnectorSpaceObject,
@@ -27,7 +28,7 @@ import {
   unclaimed,
 } from "../core/model.ts";
 import { decideOrphan, isOrphan, orphanDue } from "../core/orphans.ts";
-import { isUnsent } from "../core/outbound.ts";
+import { isUnsent, type ReverseJoinLookup } from "../core/outbound.ts";
 import { flowsReferences } from "../core/references.ts";
 import { synchronizationKey } from "../core/ruleVersions.ts";
 import {
@@ -50,15 +51,20 @@ import type {
 import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { ObjectOrder, Run, RunError, StepRecord } from "../stores/runs.ts";
 import { chunked } from "../stores/texts.ts";
+import { batches } from "./batches.ts";
 import { type EngineParts, historyOrder, isoTime } from "./engine.ts";
 import { exportShards, markedShards } from "./exportStep.ts";
 import { runError } from "./importStep.ts";
 import { isEverybodyKnown } from "./orphans.ts";
+import { outboundCounters } from "./outboundCounters.ts";
 import { type DoneOutcome, type Slice, type SliceOutcome, type StepHandler, stepKey } from "./protocol.ts";
 import { ReferenceLookup, referringTo } from "./references.ts";
+import { type ReindexingCursor, reindex, reindexingOf } from "./reindexing.ts";
 
 interface PlacingCursor {
   readonly phase: "due" | "place";
+  /** What is to be indexed before anything is placed. */
+  readonly reindexing?: ReindexingCursor | null;
   readonly full: boolean;
   readonly detail: string | null;
   readonly shard: string;
@@ -98,15 +104,6 @@ const conflictRetries = 5;
 /** The key after all keys that begin with this id. */
 const after = (id: string) => `${id}!`;
 
-export function indexedAttributes(configuration: Configuration): IndexedAttributes {
-  return new Map(
-    [...configuration.metaverse].map(([type, { attributes }]) => [
-      type,
-      [...attributes.values()].filter(({ indexed }) => indexed).map(({ name }) => name),
-    ]),
-  );
-}
-
 /**
  * Synchronisation (DESIGN section 4): one worker places objects that are linked to nothing, then one
  * worker per shard lets values flow through the metaverse objects of its shard.
@@ -140,7 +137,10 @@ export class SyncStep implements StepHandler {
     run: { readonly id: string },
     step: { readonly connector: string; readonly number: number },
   ): Promise<Counters> {
-    return this.#parts.connectorSpace.counted(step.connector, { runId: run.id, step: step.number - 1 });
+    const connectors = new Set([step.connector, ...this.#parts.targets()]);
+    const of = { runId: run.id, step: step.number - 1 };
+    const counted = [...connectors].map((name) => this.#parts.connectorSpace.counted(name, of));
+    return addCounters(...(await Promise.all(counted)));
   }
 
   async finish(
@@ -205,7 +205,7 @@ export class SyncJob {
     this.#configuration = configuration;
     this.#connector = slice.step.connector;
     this.#nowMs = parts.clock.now();
-    this.#indexed = indexedAttributes(configuration);
+    this.#indexed = indexedAttributes(configuration.metaverse);
     this.#followsReferences = flowsReferences(configuration);
   }
 
@@ -254,7 +254,13 @@ export class SyncJob {
         from: "",
         flow: "",
         failed: false,
+        reindexing: full ? await reindexingOf(this.#parts, this.#configuration, this.#connector) : null,
       };
+    }
+    if (cursor.reindexing != null) {
+      const reindexing = await this.#reindex(cursor, cursor.reindexing);
+      cursor = { ...cursor, reindexing };
+      if (reindexing !== null) return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
     if (cursor.phase === "due") cursor = await this.#queueDue(cursor);
 
@@ -283,6 +289,15 @@ export class SyncJob {
       nextShards,
       ...(nextShards.length > 0 && this.#lastShard()),
     };
+  }
+
+  /** @returns where it stands when its time is over */
+  #reindex(cursor: PlacingCursor, from: ReindexingCursor): Promise<ReindexingCursor | null> {
+    const goOn = async (reindexing: ReindexingCursor) => {
+      await this.#slice.save(JSON.stringify({ ...cursor, reindexing }));
+      return !this.#slice.overBudget();
+    };
+    return reindex(this.#parts, this.#configuration, this.#connector, from, goOn);
   }
 
   /** Objects whose outcome time alone has changed are queued like changed ones. */
@@ -441,7 +456,7 @@ export class SyncJob {
     const errors: { readonly object: string; readonly error: RunError }[] = [];
     let statistics: Counters = {};
     let failed = false;
-    const candidatesOf = await this.#lookUp(unlinked);
+    const candidatesOf = await this.#lookUp(unlinked.map(({ object }) => object));
     for (const one of unlinked) {
       const object: ConnectorSpaceObject = { ...one.object, linking: null };
       const lookups = joinLookups(object, this.#configuration);
@@ -614,9 +629,11 @@ export class SyncJob {
   }
 
   /** The first condition of each lookup is asked of the index, each value once. */
-  async #lookUp(objects: readonly Stored[]): Promise<Map<string, readonly StoredMetaverseObject[]>> {
+  async #lookUp(
+    objects: readonly ConnectorSpaceObject[],
+  ): Promise<Map<string, readonly StoredMetaverseObject[]>> {
     const lookups = new Map<string, JoinLookup>();
-    for (const { object } of objects) {
+    for (const object of objects) {
       for (const lookup of joinLookups({ ...object, linking: null }, this.#configuration))
         lookups.set(lookupKey(lookup), lookup);
     }
@@ -801,7 +818,7 @@ export class SyncJob {
       if (await references.load()) continue;
       const known = current.length + withheld.size;
       for (const wanted of [...decision.provisioned, ...decision.joins]) {
-        const found = await adopt(wanted);
+        const found = await adopt(wanted, decision.metaverse ?? before.object);
         if (found === null || current.some(({ id }) => id === found.object.id)) continue;
         if (found.object.disconnector === "explicit") {
           withheld.set(found.object.connector, found.object.dn);
@@ -853,7 +870,7 @@ export class SyncJob {
   async #adoption(): Promise<Adoption> {
     const { connectorSpace } = this.#parts;
     const unlinked = new Map<string, boolean>();
-    return async (wanted) => {
+    return async (wanted, metaverse) => {
       const { connector, lookups } = wanted;
       const provisioned = "id" in wanted ? wanted : null;
       let any = unlinked.get(connector);
@@ -875,8 +892,8 @@ export class SyncJob {
         const same = await connectorSpace.get(connector, provisioned.id);
         if (same !== undefined && free(same)) return same;
       }
-      for (const { conditions } of lookups) {
-        const [first, ...others] = conditions;
+      for (const lookup of lookups) {
+        const [first, ...others] = lookup.conditions;
         if (first === undefined) continue;
         const { connectorAttribute, value } = first;
         const found = (
@@ -884,13 +901,53 @@ export class SyncJob {
             ? await connectorSpace.findByDn(connector, String(value))
             : await connectorSpace.findUnlinked(connector, connectorAttribute, value)
         ).filter((one) => free(one) && [first, ...others].every((condition) => holds(one.object, condition)));
-        if (found.length === 1) return found[0]!;
+        if (found.length === 1 && (await this.#isMeant(found[0]!, lookup, metaverse))) return found[0]!;
       }
       if (provisioned === null) return null;
       // The reverse join by DN (SEMANTICS R12).
       const byDn = (await connectorSpace.findByDn(connector, provisioned.dn)).filter(free);
       return byDn.length === 1 ? byDn[0]! : null;
     };
+  }
+
+  /** Whether the object that a lookup has found is meant by this person alone. */
+  async #isMeant(
+    { object }: Stored,
+    { inbound, conditions }: ReverseJoinLookup,
+    metaverse: MetaverseObject,
+  ): Promise<boolean> {
+    if (inbound === true) return this.#wouldJoin(object, metaverse);
+    const [{ metaverseAttribute, value } = {}] = conditions;
+    if (metaverseAttribute === undefined || value === undefined) return true;
+    const rivals = await this.#parts.metaverse.findByIndex(metaverseAttribute, value);
+    return !rivals.some(
+      ({ object: rival }) =>
+        rival.id !== metaverse.id &&
+        meets(rival, {
+          metaverseObjectType: metaverse.objectType,
+          conditions: conditions.flatMap(({ metaverseAttribute: name, ...condition }) =>
+            name === undefined ? [] : { ...condition, metaverseAttribute: name },
+          ),
+        }),
+    );
+  }
+
+  /** Whether the inbound rules would join the object to this person; what a person has disconnected counts, too. */
+  async #wouldJoin(object: ConnectorSpaceObject, metaverse: MetaverseObject): Promise<boolean> {
+    const unlinked: ConnectorSpaceObject = { ...object, linking: null, disconnector: "normal" };
+    const candidatesOf = await this.#lookUp([unlinked]);
+    const known = new Map(
+      [...candidatesOf.values()].flat().map(({ object: found }) => [found.id, found] as const),
+    );
+    known.set(metaverse.id, metaverse); // as it will be
+    const candidates = new Map(
+      joinLookups(unlinked, this.#configuration).map((lookup) => {
+        const found = [...known.values()].filter((one) => meets(one, lookup));
+        return [joinKey(lookup), found.map(({ id }) => id)];
+      }),
+    );
+    const decision = this.#decideConnection(unlinked, candidates, (id) => known.get(id));
+    return "kind" in decision && decision.kind === "join" && decision.metaverseId === metaverse.id;
   }
 
   async #commit(
@@ -909,8 +966,8 @@ export class SyncJob {
     const gone: string[] = [];
     /** Connections of the metaverse objects that some of their objects leave. */
     const left = new Map<string, MetaverseObject["connectors"]>();
-    const targets: ObjectWrite[] = [];
-    const sources: (ObjectWrite & { readonly counters: Counters })[] = [];
+    const targets: CountedWrite[] = [];
+    const sources: CountedWrite[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
     const elsewhere: Counters[] = [];
     for (const { id, before, decision } of decisions) {
@@ -936,25 +993,20 @@ export class SyncJob {
         });
       }
 
-      // In the third phase what came in has been counted already.
-      const counters = flatCounters(
-        phase === "references" ? { ...decision, inbound: {} } : decision,
-        this.#connector,
-      );
-      const own = decision.objects.filter(({ connector }) => connector === this.#connector);
-      const others = decision.objects.filter(({ connector }) => connector !== this.#connector);
-      const toWrite = ({ connector, id: object, after: afterwards }: (typeof own)[number]): ObjectWrite => ({
-        before: objects.get(`${connector}/${object}`) ?? null,
-        after: afterwards,
-        due: this.#due(afterwards),
-      });
-      targets.push(...others.map(toWrite));
-      // Counted with the object's own row where one is written, so that a replay does not count again.
-      if (own.length > 0)
-        sources.push(
-          ...own.map((change, index) => ({ ...toWrite(change), counters: index === 0 ? counters : {} })),
-        );
-      else elsewhere.push(counters);
+      // Counted with a row where one is written, so that a replay does not count again.
+      const uncounted = countersOf(decision, this.#connector, phase);
+      for (const { connector, id: object, after: afterwards } of decision.objects) {
+        const isOwn = connector === this.#connector;
+        const counters = uncounted.get(connector) ?? {};
+        uncounted.delete(connector);
+        (isOwn ? sources : targets).push({
+          before: objects.get(`${connector}/${object}`) ?? null,
+          after: afterwards,
+          due: this.#due(afterwards),
+          counters,
+        });
+      }
+      elsewhere.push(...uncounted.values());
       for (const { id: object, connector, error } of decision.errors) {
         const subject =
           decision.objects.find((change) => change.id === object)?.after ??
@@ -1055,7 +1107,8 @@ export class SyncJob {
   #due(object: ConnectorSpaceObject | null): string | null {
     if (object === null) return null;
     const { retainMs, orphans } = this.#configuration.connectors.get(object.connector) ?? {};
-    if (object.metaverseId === null) return orphanDue(object, orphans, isoTime(this.#nowMs));
+    if (object.metaverseId === null)
+      return object.pendingImport === null ? orphanDue(object, orphans, isoTime(this.#nowMs)) : null;
     if (object.absence === null || retainMs == null) return null;
     return isoTime(Date.parse(object.absence.since) + retainMs);
   }
@@ -1067,22 +1120,28 @@ function placingOf(id: string): PlacingCursor {
   return { phase: "place", full: false, detail: null, shard, from: "", flow: "", failed: false };
 }
 
-type Adoption = (wanted: Provisioned | OutboundJoin) => Promise<Stored | null>;
+type CountedWrite = ObjectWrite & { readonly counters: Counters };
 
-/** Counters of the synchronised connector by their names; those of targets after them where the names are their own. */
-function flatCounters(decision: SyncDecision, syncing: string): Counters {
-  const outbound = Object.entries(decision.outbound).flatMap(([connector, counters]) =>
-    Object.entries(counters)
-      .filter(([name]) => name.startsWith("provisioned") || (name === "flowFailure" && connector !== syncing))
-      .map(([name, count]) => ({ [name]: count ?? 0 })),
-  );
+type Adoption = (wanted: Provisioned | OutboundJoin, metaverse: MetaverseObject) => Promise<Stored | null>;
+
+/**
+ * By the connector in whose partitions they are to be counted.
+ * @param phase in the third one what came in has been counted already
+ */
+function countersOf(
+  { inbound, outbound }: SyncDecision,
+  syncing: string,
+  phase: FlowPhase,
+): Map<string, Counters> {
+  const counters = new Map<string, Counters>();
+  for (const [connector, { connectorNoFlow: _, ...counted }] of Object.entries(outbound))
+    counters.set(connector, outboundCounters(connector, counted));
+  if (phase === "references") return counters;
   // A projected object's values flowed when it was placed, so that others could join it; here nothing is new of it.
-  const { disconnectorProjectedNoFlow = 0, ...inbound } = decision.inbound;
-  return addCounters(
-    inbound as Counters,
-    { disconnectorProjectedFlow: disconnectorProjectedNoFlow },
-    ...outbound,
-  );
+  const { disconnectorProjectedNoFlow = 0, ...own } = inbound;
+  const projected: Counters =
+    disconnectorProjectedNoFlow === 0 ? {} : { disconnectorProjectedFlow: disconnectorProjectedNoFlow };
+  return counters.set(syncing, addCounters(own as Counters, projected, counters.get(syncing) ?? {}));
 }
 
 function runErrorOf(error: SyncDecision["errors"][number]["error"]): RunError {
@@ -1140,15 +1199,4 @@ function sameState(a: ConnectorSpaceObject, b: ConnectorSpaceObject): boolean {
 
 function merge(a: string, b: string): string {
   return [...new Set([...a, ...b])].sort().join("");
-}
-
-async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
-  let batch: T[] = [];
-  for await (const item of items) {
-    batch.push(item);
-    if (batch.length < size) continue;
-    yield batch;
-    batch = [];
-  }
-  if (batch.length > 0) yield batch;
 }

@@ -351,6 +351,21 @@ export class ConnectorSpaceStore {
     };
   }
 
+  /** Writes all index rows of objects that were written when rules joined on other attributes. */
+  async reindex(objects: readonly ConnectorSpaceObject[]): Promise<void> {
+    await this.#writeIndex(
+      objects
+        .filter(({ metaverseId }) => metaverseId === null)
+        .flatMap((object) =>
+          indexKeys(object, this.#joinAttributes.get(object.connector) ?? []).map((key) => ({
+            connector: object.connector,
+            key,
+            id: object.id,
+          })),
+        ),
+    );
+  }
+
   async #writeIndex(rows: readonly IndexRow[]): Promise<void> {
     await this.#eachIndexPartition(rows, async (partition, chunk) => {
       const operations = chunk.map(

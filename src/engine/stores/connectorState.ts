@@ -31,6 +31,8 @@ export interface ConnectorState {
   readonly markedBy: string | null;
   /** The earliest due row (ISO 8601), or earlier. */
   readonly nextDue: string | null;
+  /** The attributes that disconnectors are indexed by, and those of the metaverse, as names; null: not known. */
+  readonly indexedBy: string | null;
   readonly hold: ExportHold | null;
   /** The run whose full import was refused last because it had shrunk too much, and how many objects it showed. */
   readonly shrunkRun: string | null;
@@ -55,6 +57,7 @@ const empty: ConnectorState = {
   exportShards: "",
   markedBy: null,
   nextDue: null,
+  indexedBy: null,
   hold: null,
   shrunkRun: null,
   shrunkTo: null,

@@ -196,6 +196,14 @@ export class MetaverseStore {
     await this.#removeFromIndex(prepared.flatMap(({ oldKeys }) => oldKeys));
   }
 
+  /** Writes all index rows of objects that were written when other attributes were indexed. */
+  async reindex(objects: readonly MetaverseObject[], indexed: IndexedAttributes): Promise<void> {
+    await this.#index(
+      objects.flatMap((object) => keysOf(object, indexed)),
+      (row) => ({ kind: "replace", row, properties: {} }),
+    );
+  }
+
   async #index(keys: readonly IndexKey[], operation: (row: string) => Operation): Promise<void> {
     const byPartition = Map.groupBy(keys, indexPartition);
     await pMap(

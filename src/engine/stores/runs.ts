@@ -44,6 +44,8 @@ export interface StepRecord {
   readonly startedAt: string | null;
   readonly endedAt: string | null;
   readonly statistics: Counters;
+  /** Of a synchronisation: what it counted at its targets, by connector. */
+  readonly outbound?: Readonly<Record<string, Counters>>;
   /** What else a person should know: why a delta import was full, why the step stopped. */
   readonly detail: string | null;
 }
