@@ -88,13 +88,13 @@ export class UnreachableError extends Error {
 }
 
 export interface ApiOptions {
-  /** Ends with `/api`. */
+  /** With or without the `/api` at its end. */
   readonly url: string;
   /** A function key, where the deployment asks for one. */
   readonly key?: string | undefined;
-  /** What a run that is begun through this client names as its trigger. */
   /** Of Entra ID, for the API. */
   readonly token?: string | undefined;
+  /** What a run that is begun through this client names as its trigger. */
   readonly trigger: "cli" | "start";
 }
 
@@ -103,9 +103,13 @@ type Query = Readonly<Record<string, string | readonly string[] | undefined>>;
 export class Api {
   readonly url: string;
   readonly #headers: Readonly<Record<string, string>>;
+  /** Whether the headers hold a key or a token. */
+  readonly #isSecret: boolean;
 
   constructor({ url, key, token, trigger }: ApiOptions) {
-    this.url = url.replace(/\/+$/, "");
+    const address = url.replace(/\/+$/, "");
+    this.url = /^https?:\/\/[^/]+$/i.test(address) ? `${address}/api` : address;
+    this.#isSecret = key !== undefined || token !== undefined;
     this.#headers = {
       accept: "application/json",
       "x-vestibule-trigger": trigger,
@@ -151,6 +155,8 @@ export class Api {
   }
 
   async #call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
+    if (this.#isSecret && /^http:\/\/(?!localhost[:/]|127\.|\[::1\])/i.test(this.url))
+      throw new UnreachableError(`${this.url}: a key or a token is sent over https only.`);
     let response: Response;
     let text: string;
     try {

@@ -113,3 +113,35 @@ describe("dependencies", () => {
     expect(odd.map(([folder]) => folder)).toEqual([]);
   });
 });
+
+describe("commands of the documents", () => {
+  const sources = globSync("cli/*.ts").map(read).join("\n");
+  const words = (pattern: RegExp) => new Set([...sources.matchAll(pattern)].map(([, word]) => word!));
+  const commands = words(/\.command\(\s*"([a-z-]+)/g);
+  const options = words(/(?:option|requiredOption|Option)\(\s*"(?:-\w, )?(--[a-z-]+)/gi);
+  const called = documents.flatMap((file) =>
+    [...read(file).matchAll(/(?:npm run vestibule -- |\bvestibule )([a-z-]+)\b([^\n|`]*)/g)]
+      .filter(([all, word]) => all.startsWith("npm") || commands.has(word!) || all.includes(" --"))
+      .map(([all, word, rest]) => ({ file, all: all!, word: word!, rest: rest! })),
+  );
+
+  test("are commands that there are, with options that there are", () => {
+    expect(commands.size).toBeGreaterThan(20);
+    expect(called.length).toBeGreaterThan(40);
+    const wrong = called.filter(
+      ({ word, rest }) =>
+        !commands.has(word) ||
+        [...rest.split("#")[0]!.matchAll(/\s(--[a-z-]+)/g)].some(([, option]) => !options.has(option!)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("of npm are scripts that there are", () => {
+    const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
+    const named = documents.flatMap((file) =>
+      [...read(file).matchAll(/npm run ([a-z:-]+)/g)].map(([, name]) => ({ file, name: name! })),
+    );
+    expect(named.filter(({ name }) => scripts[name] === undefined)).toEqual([]);
+    expect(named.length).toBeGreaterThan(30);
+  });
+});

@@ -305,6 +305,16 @@ describe("connectors and objects", () => {
 });
 
 describe("a run on the terminal", () => {
+  test("the address may end before its /api, and a key or a token is never sent in plain to another machine", async () => {
+    answers.set("GET /api/runs/r1", { body: run });
+    const short = new Api({ url: `${new URL(url).origin}/`, key: "k1", trigger: "cli" });
+    expect((await short.run("r1")).id).toBe("r1");
+    for (const secret of [{ key: "k1" }, { token: "t1" }]) {
+      const plain = new Api({ url: "http://vestibule.example/api", ...secret, trigger: "cli" });
+      await expect(plain.run("r1")).rejects.toThrow("over https only");
+    }
+  });
+
   test("its table has the counters that are not zero, then details and errors", () => {
     const text = plain(describeRun(run));
     expect(text).toMatch(/1 .*AADMA .*Delta Import \(Stage Only\) .*success .*1\.3 s .*stageAdd 12,345/);
