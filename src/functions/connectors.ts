@@ -1,7 +1,7 @@
 import { app, type HttpRequest } from "@azure/functions";
 import { authLevel } from "../api/access.ts";
 import { approvePlanSchema } from "../api/requests.ts";
-import { answering, body, callerOf, json, Problem, paging, param, triggerOf } from "../api/responses.ts";
+import { answering, body, json, Problem, paging, param, triggerOf, whoIs } from "../api/responses.ts";
 import { engine } from "../composition.ts";
 import { parseFilter } from "../engine/connectorSpaceSearch.ts";
 import { ExportPlans } from "../engine/exportPlan.ts";
@@ -80,7 +80,7 @@ app.http("approveExportPlan", {
   handler: answering(async (request) => {
     const connector = connectorOf(request);
     const { hash, why = null } = await body(request, approvePlanSchema);
-    const by = callerOf(request) ?? null;
+    const by = whoIs(request);
     const { id } = await plans.approve(connector, { hash, why, by }, triggerOf(request));
     return json(await queries.run(id), 202, { location: `/api/runs/${id}` });
   }),

@@ -97,6 +97,10 @@ describe("a limit that is exceeded", () => {
   });
 });
 
+const anchorOf = (world: EngineWorld, number: number) => world.accountsOf(guestId(number))[0]!.anchor;
+const addForeign = (world: EngineWorld, number: number) =>
+  world.accounts.add(`CN=Foreign ${number},${guestOu}`, { displayName: `Foreign ${number}` });
+
 describe("a limit on import", () => {
   const { limits } = recipe.connectors.get("ADMA")!;
   const unlimited = { count: null, percent: null };
@@ -134,6 +138,47 @@ describe("a limit on import", () => {
       world.guests.change(guestId(20), { displayName: "Renamed" });
       expect((await world.cycle("delta")).status).toBe("success");
       expect(world.wrong()).toEqual([]);
+    },
+  );
+
+  const oneOfEach = { count: 1, percent: null };
+  test.each([
+    ["new", "add", (world: EngineWorld, number: number) => void addForeign(world, number)],
+    [
+      "changed",
+      "update",
+      (world: EngineWorld, number: number) =>
+        world.accounts.change(anchorOf(world, number), { info: "By hand." }),
+    ],
+    [
+      "renamed",
+      "rename",
+      (world: EngineWorld, number: number) =>
+        world.accounts.rename(anchorOf(world, number), `CN=Renamed ${number},${guestOu}`),
+    ],
+  ])(
+    "counts objects that an import sees %s by others, never what we have exported",
+    async (what, kind, happen) => {
+      const kinds = { ...limits.import, [kind]: oneOfEach };
+      const world = await worldOf(6, { limits: { ...limits, import: kinds } });
+      // Our own: five new accounts, five changed ones.
+      for (let number = 10; number < 15; number++) world.addGuest(number);
+      for (let number = 0; number < 5; number++)
+        world.guests.change(guestId(number), { displayName: `Other ${number}` });
+      for (let cycle = 0; cycle < 2; cycle++) expect((await world.cycle("delta")).status).toBe("success");
+      happen(world, 1);
+      expect((await world.cycle("delta")).status).toBe("success");
+      for (const number of [2, 3]) happen(world, number);
+      world.guests.change(guestId(0), { displayName: "Waits" });
+      const run = await world.cycle("delta");
+      expect(run.status).toBe(`stopped-${kind}-threshold-exceeded`);
+      expect(run.steps[2]).toMatchObject({
+        status: "completed-warnings",
+        detail: `The import of ADMA saw 2 objects ${what}, more than the limit of 1. The exports of ADMA are held until somebody approves their plan.`,
+      });
+      await world.approve();
+      expect((await world.cycle("delta")).status).toBe("success");
+      expect(world.accountsOf(guestId(0))[0]!.attributes.displayName).toBe("Waits");
     },
   );
 

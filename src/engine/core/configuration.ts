@@ -22,15 +22,17 @@ export interface Limit {
   readonly count: number | null;
   readonly percent: number | null;
 }
+export interface KindLimits {
+  readonly add: Limit;
+  readonly update: Limit;
+  readonly rename: Limit;
+  readonly delete: Limit;
+  readonly disable: Limit;
+}
 export interface Limits {
-  readonly export: {
-    readonly add: Limit;
-    readonly update: Limit;
-    readonly rename: Limit;
-    readonly delete: Limit;
-    readonly disable: Limit;
-  };
-  readonly import: { readonly delete: Limit; readonly disable: Limit };
+  readonly export: KindLimits;
+  /** On what an import sees that others have done. */
+  readonly import: KindLimits;
   /** A full import may not shrink its connector by more than this. */
   readonly shrinkPercent: number;
   /** Percentages apply from this many objects on. */

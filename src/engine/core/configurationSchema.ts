@@ -122,14 +122,13 @@ const limit = z.strictObject({
   count: z.int().min(0).nullable().optional(),
   percent: z.number().min(0).max(100).nullable().optional(),
 });
-const exportLimits = z.strictObject({
+const kindLimits = z.strictObject({
   add: limit.optional(),
   update: limit.optional(),
   rename: limit.optional(),
   delete: limit.optional(),
   disable: limit.optional(),
 });
-const importLimits = z.strictObject({ delete: limit.optional(), disable: limit.optional() });
 
 export const runProfileTypes = ["fullImport", "fullSync", "deltaImport", "deltaSync", "export"] as const;
 
@@ -174,8 +173,8 @@ export const connectorFile = z.strictObject({
     .describe("Whether an account that somebody has disabled in the directory stays disabled."),
   limits: z
     .strictObject({
-      export: exportLimits.optional(),
-      import: importLimits.optional(),
+      export: kindLimits.optional(),
+      import: kindLimits.optional(),
       shrinkPercent: z.number().min(0).max(100).optional(),
       percentFrom: z.int().min(0).optional(),
     })

@@ -1,9 +1,11 @@
 /** Limits: how many changes of a kind may be made, or seen, at once before somebody is asked. */
-import type { Limit, Limits } from "./configuration.ts";
+import type { KindLimits, Limit, Limits } from "./configuration.ts";
 import { type ExportKind, isDisabled } from "./exporting.ts";
 import { type ConnectorSpaceObject, importedImage } from "./model.ts";
+import { imagesEqual } from "./staging.ts";
+import { dnKey } from "./values.ts";
 
-export type LimitedKind = keyof Limits["export"];
+export type LimitedKind = keyof KindLimits;
 
 /** Adopting and enabling are updates to the limits. */
 const limitedAs: Readonly<Record<ExportKind, LimitedKind>> = {
@@ -17,7 +19,7 @@ const limitedAs: Readonly<Record<ExportKind, LimitedKind>> = {
 };
 
 /** In the order in which they are told: what takes most away comes first. */
-const limitedKinds: readonly LimitedKind[] = ["delete", "disable", "add", "update", "rename"];
+export const limitedKinds: readonly LimitedKind[] = ["delete", "disable", "add", "update", "rename"];
 
 /** How often, by kind of change. */
 export type KindCounts = Readonly<Record<string, number>>;
@@ -77,36 +79,53 @@ export function limitsBeyondWhich(
   });
 }
 
-/** What an import has seen taken away from a connected object, by others than us; null: nothing. */
-export function takenAway(
+/**
+ * What an import has seen others do: to a connected object, or an object that is new; null: nothing that counts.
+ * What we have exported ourselves and the import only confirms does not.
+ */
+export function seenChange(
   before: ConnectorSpaceObject | null,
   after: ConnectorSpaceObject,
-): "delete" | "disable" | null {
-  if (before === null || before.metaverseId === null || isGone(before)) return null;
+): LimitedKind | null {
+  if (before === null) return "add";
+  if (before.metaverseId === null || isGone(before)) return null;
   if (isGone(after)) return before.unconfirmed?.change === "delete" ? null : "delete";
-  const wasDisabled = isDisabled(importedImage(before)?.attributes ?? {});
+  const [was, is] = [importedImage(before), importedImage(after)];
+  const wasDisabled = isDisabled(was?.attributes ?? {});
   const byUs = before.unconfirmed !== null && isDisabled(before.unconfirmed.expected);
-  return !wasDisabled && !byUs && isDisabled(importedImage(after)?.attributes ?? {}) ? "disable" : null;
+  if (!wasDisabled && !byUs && isDisabled(is?.attributes ?? {})) return "disable";
+  if (before.unconfirmed !== null || was === null || is === null || imagesEqual(was, is)) return null;
+  return dnKey(was.dn) === dnKey(is.dn) ? "update" : "rename";
 }
 
 function isGone({ absence, pendingImport }: ConnectorSpaceObject): boolean {
   return pendingImport?.change === "delete" || (absence !== null && absence.byRules !== true);
 }
 
+/** How what is seen is called, of objects. */
+const seenAs: Readonly<Record<LimitedKind, string>> = {
+  add: "new",
+  update: "changed",
+  rename: "renamed",
+  delete: "gone",
+  disable: "disabled",
+};
+
 /** The limit that what an import has seen goes beyond; null when none. */
 export function exceededImportLimit(
   connector: string,
   limits: Limits,
-  seen: { readonly delete: number; readonly disable: number },
+  seen: Readonly<Partial<Record<LimitedKind, number>>>,
   connected: number,
 ): ExceededLimit | null {
-  for (const kind of ["delete", "disable"] as const) {
-    const broken = brokenLimit(limits.import[kind], seen[kind], connected, limits.percentFrom);
+  for (const kind of limitedKinds) {
+    const count = seen[kind] ?? 0;
+    const broken =
+      count === 0 ? null : brokenLimit(limits.import[kind], count, connected, limits.percentFrom);
     if (broken === null) continue;
-    const what = kind === "delete" ? "gone" : "disabled";
     return {
       status: thresholdStatus(kind),
-      detail: `The import of ${connector} saw ${seen[kind]} objects ${what}, more than the limit of ${broken}.`,
+      detail: `The import of ${connector} saw ${count} objects ${seenAs[kind]}, more than the limit of ${broken}.`,
     };
   }
   return null;

@@ -13,6 +13,7 @@ import {
   type Cycle,
   type DeletionRule,
   type ExtensionModules,
+  type KindLimits,
   type Limit,
   type Limits,
   type MetaverseAttribute,
@@ -43,15 +44,16 @@ import { attributesToJson, type Value } from "./values.ts";
 import { YamlFile } from "./yamlFile.ts";
 
 /** DESIGN section 11: only what takes access away is limited unless somebody says more. */
+const defaultKindLimits: KindLimits = {
+  add: { count: null, percent: null },
+  update: { count: null, percent: null },
+  rename: { count: null, percent: null },
+  delete: { count: 500, percent: 10 },
+  disable: { count: 500, percent: 10 },
+};
 export const defaultLimits: Limits = {
-  export: {
-    add: { count: null, percent: null },
-    update: { count: null, percent: null },
-    rename: { count: null, percent: null },
-    delete: { count: 500, percent: 10 },
-    disable: { count: 500, percent: 10 },
-  },
-  import: { delete: { count: 500, percent: 10 }, disable: { count: 500, percent: 10 } },
+  export: defaultKindLimits,
+  import: defaultKindLimits,
   shrinkPercent: 10,
   percentFrom: 20,
 };
@@ -302,19 +304,19 @@ function withDefaults(limits: z.output<typeof connectorFile>["limits"]): Limits 
     count: given?.count === undefined ? standard.count : given.count,
     percent: given?.percent === undefined ? standard.percent : given.percent,
   });
-  const { export: exported, import: imported } = defaultLimits;
+  const kinds = (side: "export" | "import"): KindLimits => {
+    const [given, standard] = [limits?.[side], defaultLimits[side]];
+    return {
+      add: limit(given?.add, standard.add),
+      update: limit(given?.update, standard.update),
+      rename: limit(given?.rename, standard.rename),
+      delete: limit(given?.delete, standard.delete),
+      disable: limit(given?.disable, standard.disable),
+    };
+  };
   return {
-    export: {
-      add: limit(limits?.export?.add, exported.add),
-      update: limit(limits?.export?.update, exported.update),
-      rename: limit(limits?.export?.rename, exported.rename),
-      delete: limit(limits?.export?.delete, exported.delete),
-      disable: limit(limits?.export?.disable, exported.disable),
-    },
-    import: {
-      delete: limit(limits?.import?.delete, imported.delete),
-      disable: limit(limits?.import?.disable, imported.disable),
-    },
+    export: kinds("export"),
+    import: kinds("import"),
     shrinkPercent: limits?.shrinkPercent ?? defaultLimits.shrinkPercent,
     percentFrom: limits?.percentFrom ?? defaultLimits.percentFrom,
   };

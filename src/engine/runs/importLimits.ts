@@ -1,6 +1,6 @@
-/** What an import sees taken away, counted with what it stages, and what that means for exports. */
+/** What an import sees others do, counted with what it stages, and what that means for exports. */
 import type { Configuration } from "../core/configuration.ts";
-import { exceededImportLimit, takenAway } from "../core/limits.ts";
+import { exceededImportLimit, limitedKinds, seenChange } from "../core/limits.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import type { Counters } from "../stores/fence.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
@@ -10,8 +10,8 @@ import type { Slice } from "./protocol.ts";
 const seenPrefix = "seen.";
 
 export function seenCounter(before: ConnectorSpaceObject | null, after: ConnectorSpaceObject): Counters {
-  const taken = takenAway(before, after);
-  return taken === null ? {} : { [`${seenPrefix}${taken}`]: 1 };
+  const seen = seenChange(before, after);
+  return seen === null ? {} : { [`${seenPrefix}${seen}`]: 1 };
 }
 
 export function withoutSeen(counters: Counters): Counters {
@@ -30,9 +30,8 @@ export async function holdBeyondLimits(
 ): Promise<string | null> {
   const { connector } = step;
   const counted = await parts.connectorSpace.counted(connector, { runId: run.id, step: step.number - 1 });
-  const of = (kind: "delete" | "disable") => counted[`${seenPrefix}${kind}`] ?? 0;
-  const seen = { delete: of("delete"), disable: of("disable") };
-  if (seen.delete + seen.disable === 0) return null;
+  const seen = Object.fromEntries(limitedKinds.map((kind) => [kind, counted[`${seenPrefix}${kind}`] ?? 0]));
+  if (Object.values(seen).every((count) => count === 0)) return null;
   const totals = await parts.connectorSpace.totals(connector);
   const connected = Math.max(0, (totals.connectors ?? 0) - (totals["export.add"] ?? 0));
   const { limits } = configuration.connectors.get(connector)!;
