@@ -29,7 +29,8 @@ interface Guest {
   readonly externalUserState: string | null;
 }
 
-type Account = Readonly<Record<string, string>>;
+/** The `dn` and the attributes that rules write, as text. */
+export type Account = Readonly<Record<string, string>>;
 
 const guestProperties = [
   ...["id", "userPrincipalName", "displayName", "givenName", "surname", "mail"],
@@ -121,7 +122,7 @@ function getJson(url: string, token: string, ca: string | undefined): Promise<Gr
 }
 
 /** Every account in the guest OU, with its attributes as text. */
-async function readAccounts(settings: PeerSettings): Promise<Account[]> {
+export async function readAccounts(settings: PeerSettings): Promise<Account[]> {
   const required = (name: string): string => {
     const value = settings[name];
     if (value === undefined) throw new Error(`${name} is not set: the accounts cannot be verified.`);

@@ -126,6 +126,21 @@ describe("one message", () => {
     expect(world.bus.sent.length).toBeLessThanOrEqual(2 * 5 * 17);
   });
 
+  test("to a shard that comes after all others is sent by one of them, and duplicates do not multiply", async () => {
+    const world = new RunWorld(false);
+    const shards = [..."0123456789abcdef"];
+    world.work = async ({ shard }) =>
+      shard === "main"
+        ? { kind: "done", status: "success", nextShards: shards, lastShard: "last" }
+        : { kind: "done", status: "success" };
+    await world.protocol.start(cycle(...Array.from({ length: 5 }, () => step("AADMA", "fullSync"))));
+    await world.deliver();
+    for (const { message, queue, at } of [...world.bus.waiting])
+      world.bus.waiting.push({ message, queue, at });
+    await world.quiet(400);
+    expect(world.bus.sent.length).toBeLessThanOrEqual(2 * 5 * 18);
+  });
+
   test("that comes twice does not become a second chain of messages", async () => {
     const world = new RunWorld(false);
     let release = () => {};

@@ -133,9 +133,10 @@ export type Wanted =
 export function wantedOf(chosen: readonly Variation[], world: EngineWorld, guest: MemoryObject): Wanted {
   const { anchor, attributes, gone } = guest;
   const name = String(attributes.displayName);
-  if (chosen.includes("leavers") && name.startsWith("Leaver")) return { kind: "none" };
   const isEnabled = attributes.accountEnabled === true;
+  // Whoever is gone keeps the last values that were seen in scope, whatever changed with it.
   if (gone !== null || (chosen.includes("unblockedOnly") && !isEnabled)) return { kind: "disabledOrNone" };
+  if (chosen.includes("leavers") && name.startsWith("Leaver")) return { kind: "none" };
   const title = chosen.includes("vip") && name.startsWith("VIP") ? "Dr. " : "";
   const mayLogOn = isEnabled && attributes.externalUserState !== "PendingAcceptance";
   return {

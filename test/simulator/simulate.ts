@@ -121,6 +121,8 @@ class Play {
   readonly #workers: Worker[] = [];
   readonly #deliveryCounts = new Map<string, number>();
   readonly #bugs: string[] = [];
+  /** Anchors of accounts. */
+  readonly #leftBehind = new Set<string>();
   #tasks: Task[] = [];
   #turnsTaken = 0;
   #troubled = true;
@@ -173,7 +175,8 @@ class Play {
     for (let number = 0; number < guests; number++) {
       const id = this.#world.addGuest(number);
       const kind = accounts[number];
-      if (kind !== undefined) leaveBehind(this.#world, this.#world.guests.objects.get(id)!, kind);
+      if (kind !== undefined)
+        this.#leftBehind.add(leaveBehind(this.#world, this.#world.guests.objects.get(id)!, kind));
     }
     for (let number = 0; number < workers; number++) this.#workers.push(this.#newWorker());
     this.#world.turn = (process) => this.#turns.wait(process);
@@ -453,7 +456,7 @@ class Play {
     const violations = [
       ...this.#bugs,
       ...twice(world),
-      ...(await wrongAtRest(world, this.#rules)),
+      ...(await wrongAtRest(world, this.#rules, this.#leftBehind)),
       ...counted,
     ];
     const statuses = [full, last, again].map(({ status }) => status);

@@ -21,10 +21,17 @@ export function twice(world: EngineWorld): string[] {
   });
 }
 
-/** What is not as the rules say, or not accounted for; empty when all is right. */
-export async function wrongAtRest(world: EngineWorld, rules: readonly Variation[]): Promise<string[]> {
+/**
+ * What is not as the rules say, or not accounted for; empty when all is right.
+ * @param leftBehind anchors of the accounts that nobody provisioned: out of a rule's scope they are let go, not deleted
+ */
+export async function wrongAtRest(
+  world: EngineWorld,
+  rules: readonly Variation[],
+  leftBehind: ReadonlySet<string>,
+): Promise<string[]> {
   const guests = [...world.guests.objects.values()];
-  const wrong = guests.flatMap((guest) => wrongAccount(world, rules, guest));
+  const wrong = guests.flatMap((guest) => wrongAccount(world, rules, leftBehind, guest));
   for (const { attributes, dn } of world.accounts.listed()) {
     if (dn.startsWith("CN=By hand") && attributes.displayName !== "Made by hand")
       wrong.push(`${dn} is not ours and was changed`);
@@ -39,12 +46,19 @@ export async function wrongAtRest(world: EngineWorld, rules: readonly Variation[
   return [...wrong, ...(await world.outstanding()), ...(await wrongRuns(world))];
 }
 
-function wrongAccount(world: EngineWorld, rules: readonly Variation[], guest: MemoryObject): string[] {
+function wrongAccount(
+  world: EngineWorld,
+  rules: readonly Variation[],
+  leftBehind: ReadonlySet<string>,
+  guest: MemoryObject,
+): string[] {
   const accounts = world.accountsOf(guest.anchor);
   const wanted = wantedOf(rules, world, guest);
   switch (wanted.kind) {
     case "none":
-      return accounts.map(({ dn }) => `${dn} should not be there`);
+      return accounts
+        .filter(({ anchor }) => !leftBehind.has(anchor))
+        .map(({ dn }) => `${dn} should not be there`);
     case "disabledOrNone":
       return accounts
         .filter(({ attributes }) => attributes.userAccountControl !== 262658n)
@@ -119,19 +133,18 @@ export function ending(world: EngineWorld): string[] {
     .sort();
 }
 
-/** Puts what a script or MIM has left behind into the directory. */
+/** Puts what a script or MIM has left behind into the directory. @returns its anchor */
 export function leaveBehind(
   world: EngineWorld,
   guest: MemoryObject,
   kind: "stamped" | "byName" | "byUpn",
-): void {
+): string {
   const { anchor, attributes } = guest;
+  const found = {
+    stamped: { dn: `CN=Stamped ${anchor}`, attributes: { adminDescription: `User_${anchor}` } },
+    byName: { dn: `CN=${anchor}`, attributes: {} },
+    byUpn: { dn: `CN=Named ${anchor}`, attributes: { userPrincipalName: attributes.userPrincipalName! } },
+  }[kind];
   const common = { displayName: "Left behind", userAccountControl: 262656n };
-  if (kind === "stamped")
-    world.accounts.add(`CN=Stamped ${anchor},${guestOu}`, { ...common, adminDescription: `User_${anchor}` });
-  else if (kind === "byName") world.accounts.add(`CN=${anchor},${guestOu}`, common);
-  else {
-    const { userPrincipalName } = attributes;
-    world.accounts.add(`CN=Named ${anchor},${guestOu}`, { ...common, userPrincipalName: userPrincipalName! });
-  }
+  return world.accounts.add(`${found.dn},${guestOu}`, { ...common, ...found.attributes }).anchor;
 }

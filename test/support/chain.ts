@@ -14,6 +14,8 @@ export interface ChainOptions {
   readonly guests: number;
   readonly settings?: Readonly<Record<string, string>>;
   readonly lockDurationMs?: number;
+  /** Processes of the function host; default one. */
+  readonly hosts?: number;
   readonly samba: SambaServer;
   readonly name: string;
 }
@@ -46,14 +48,21 @@ export class Chain {
     this.state = state;
   }
 
-  static async start({ guests, settings = {}, lockDurationMs, samba, name }: ChainOptions): Promise<Chain> {
+  static async start({
+    guests,
+    settings = {},
+    lockDurationMs,
+    hosts = 1,
+    samba,
+    name,
+  }: ChainOptions): Promise<Chain> {
     const state = join(root, `.test/${name}-${process.pid}`);
     const platform = await Platform.start({
       appDirectory: root,
       stateDirectory: state,
       fresh: true,
       port: 0,
-      hosts: 1,
+      hosts,
       directory: "sandbox",
       guests,
       ...(lockDurationMs === undefined ? {} : { lockDurationMs }),
@@ -122,9 +131,16 @@ export class Chain {
     return verifyAccounts(this.platform.settings);
   }
 
-  killHost(): void {
-    const { host } = JSON.parse(readFileSync(join(this.state, "processes.json"), "utf8"));
-    process.kill(host, "SIGKILL");
+  /** Process ids of the function hosts: `host`, `host-2`, … */
+  hosts(): Readonly<Record<string, number>> {
+    const processes: Record<string, number> = JSON.parse(
+      readFileSync(join(this.state, "processes.json"), "utf8"),
+    );
+    return Object.fromEntries(Object.entries(processes).filter(([name]) => name.startsWith("host")));
+  }
+
+  killHost(name = "host"): void {
+    process.kill(this.hosts()[name]!, "SIGKILL");
   }
 
   async stop(): Promise<void> {

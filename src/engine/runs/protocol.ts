@@ -513,8 +513,8 @@ export class RunProtocol {
    * Called whenever a shard of a step is found done: the next phase, the next step, or the end of the run.
    *
    * Who moved the state owes the messages that follow, and if it died its own message comes `again`: the first shard's
-   * for the second phase, that of the shard which moved the run for the next step. If every shard's did so, duplicates
-   * would multiply sixteenfold at each step.
+   * for the second phase, that of the shard which made the third phase's row, that of the shard which moved the run for
+   * the next step. If every shard's did so, duplicates would multiply sixteenfold at each step.
    * @param known the run and all rows of the step, as the caller has them
    */
   async #advance(
@@ -541,14 +541,13 @@ export class RunProtocol {
       const last = rows.find(({ checkpoint }) => checkpoint.lastShard !== null)?.checkpoint.lastShard ?? null;
       const open = rows.filter(({ checkpoint }) => checkpoint.state !== "done");
       if (open.length > 0) {
-        // Whoever found the second phase done owes the message of the third.
-        const third = open.every(({ key }) => key.shard === last) && shard !== last;
-        if (again && third) await this.#sendUnstarted(run, step, [last!]);
+        const third = rows.find(({ key }) => key.shard === last);
+        if (again && third?.checkpoint.createdBy === shard) await this.#sendUnstarted(run, step, [last!]);
         else if (again && shard === firstShard) await this.#sendUnstarted(run, step, second);
         return;
       }
       if (last !== null && !rows.some(({ key }) => key.shard === last)) {
-        return this.#begin(run, step, [last]);
+        return this.#begin(run, step, [last], shard);
       }
 
       const record = run.steps[step]!;
@@ -594,9 +593,9 @@ export class RunProtocol {
   }
 
   /** Creates the rows of shards and sends their first messages. */
-  async #begin(run: Run, step: number, shards: readonly string[]): Promise<void> {
+  async #begin(run: Run, step: number, shards: readonly string[], createdBy?: string): Promise<void> {
     const { checkpoints, clock } = this.#parts;
-    const areNew = await checkpoints.createMissing(run.id, step, shards, clock.now());
+    const areNew = await checkpoints.createMissing(run.id, step, shards, clock.now(), createdBy);
     if (!areNew) return this.#sendUnstarted(run, step, shards);
     for (const shard of shards) await this.#send(run, step, shard, 0, 0);
   }

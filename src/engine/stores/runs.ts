@@ -254,6 +254,8 @@ export interface Checkpoint {
   readonly epoch: number;
   /** Milliseconds since 1970. */
   readonly updatedAt: number;
+  /** Of a third phase's row: the shard that found the second phase done, and so owes its message. */
+  readonly createdBy?: string;
 }
 
 export interface CheckpointKey {
@@ -315,8 +317,15 @@ export class CheckpointStore {
    * Creates the rows that do not exist yet; the others stay as they are.
    * @returns whether none existed: then nobody has begun with any of them
    */
-  async createMissing(runId: string, step: number, shards: readonly string[], now: number): Promise<boolean> {
-    const { properties } = encodeCheckpoint({ ...freshCheckpoint, updatedAt: now });
+  async createMissing(
+    runId: string,
+    step: number,
+    shards: readonly string[],
+    now: number,
+    createdBy?: string,
+  ): Promise<boolean> {
+    const fresh = { ...freshCheckpoint, updatedAt: now, ...(createdBy !== undefined && { createdBy }) };
+    const { properties } = encodeCheckpoint(fresh);
     const insert = (shard: string): Operation => ({
       kind: "insert",
       row: checkpointRow(step, shard),
