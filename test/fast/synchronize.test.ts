@@ -313,6 +313,35 @@ describe("one decision", () => {
     expect(projection.inbound).toEqual({ disconnectorProjectedFlow: 1 });
   });
 
+  test("what AuthoritativeNull keeps empty stays so while another flow of the object fails", () => {
+    const rules = configurationOf([
+      inbound({
+        flows: [
+          direct("id", "uid"),
+          expression("AuthoritativeNull", "mail"),
+          expression('IIF([level] = 5, Error("No."), NULL)', "level"),
+        ],
+      }),
+      inbound({
+        name: "crm-in",
+        connector: "crm",
+        linkType: "join",
+        precedence: 110,
+        flows: [direct("mail")],
+      }),
+    ]);
+    const crm = synchronized({ id: "2", mail: "crm@x" }, { ...linked, connector: "crm" });
+    const bad = synchronized({ id: "1", level: 5n }, linked);
+    const present = person({ uid: "1" }, { connectors: [{ connector: "hr", id: "01" }] });
+    const decision = decide(rules, [bad, crm], present);
+    expect(decision.errors).toMatchObject([{ id: "01" }]);
+    expect(decision.metaverse!.attributes).not.toHaveProperty("mail");
+    // What was tried in a full synchronisation is pending from then on.
+    expect(decision.objects.find(({ id }) => id === "01")!.after!.pendingImport).toMatchObject({
+      change: "update",
+    });
+  });
+
   test("a flow that fails is that object's error: what it gave before stays, and it stays pending", () => {
     const rules = configurationOf([
       inbound({

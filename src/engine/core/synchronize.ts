@@ -20,7 +20,7 @@ import {
   mvEntry,
 } from "./callExtension.ts";
 import type { SyncConfiguration } from "./configuration.ts";
-import { FlowError } from "./flow.ts";
+import { FlowError, own } from "./flow.ts";
 import { projectedId } from "./identity.ts";
 import {
   asDisconnector,
@@ -452,7 +452,8 @@ class Synchronization {
 
   /**
    * What the object contributed before, for as long as its new values cannot be computed. Of a merged attribute nobody
-   * remembers which values were whose, so all of them stay, and the other objects may still add to them.
+   * remembers which values were whose, so all of them stay, and the other objects may still add to them. An attribute
+   * without a value that a flow of the object can keep empty (AuthoritativeNull) stays so.
    */
   #frozen(object: ConnectorSpaceObject): readonly Contribution[] {
     const { connector } = object;
@@ -462,7 +463,7 @@ class Synchronization {
         .flatMap((rule) => rule.flows.map((flow) => [flow.target, { rule, flow }] as const))
         .filter(([, { flow }]) => flow.mergeType !== "update"),
     );
-    return Object.entries(this.#input.metaverse.attributes).flatMap(
+    const values = Object.entries(this.#input.metaverse.attributes).flatMap(
       ([attribute, present]): Contribution[] => {
         const merge = merging.get(attribute);
         if (merge === undefined && present.connector !== connector) return [];
@@ -479,6 +480,33 @@ class Synchronization {
           },
         ];
       },
+    );
+    return [...values, ...this.#keptEmpty(object)];
+  }
+
+  #keptEmpty(object: ConnectorSpaceObject): readonly Contribution[] {
+    const { metaverse } = this.#input;
+    const image = importedImage(object);
+    // Of a newcomer nothing has been kept empty yet.
+    if (image === null || object.metaverseId !== metaverse.id || isNewcomer(object, this.#input)) return [];
+    return rulesInScope(object, image, this.#configuration).flatMap(({ name, precedence, flows }) =>
+      flows.flatMap(({ target, mergeType, ...flow }): Contribution[] =>
+        flow.kind === "expression" &&
+        flow.expression.includes("AuthoritativeNull") &&
+        own(metaverse.attributes, target) === undefined
+          ? [
+              {
+                attribute: target,
+                connector: object.connector,
+                object: object.id,
+                rule: name,
+                precedence,
+                offer: "authoritativeNull",
+                mergeType,
+              },
+            ]
+          : [],
+      ),
     );
   }
 
@@ -790,6 +818,11 @@ class Synchronization {
     const { connector, id: object } = about;
     this.#causes.push({ step, connector, object, ...(rule !== undefined && { rule }), message });
   }
+}
+
+/** Whether the object is connected to the metaverse object only by this synchronisation. */
+function isNewcomer({ id }: ConnectorSpaceObject, { objects }: SyncInput): boolean {
+  return !objects.some((object) => object.id === id && object.metaverseId !== null);
 }
 
 /** Most of what an unchanged object holds is the very same. */
