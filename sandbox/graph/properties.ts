@@ -118,6 +118,7 @@ export const filterSupport: ReadonlyMap<string, FilterSupport> = new Map([
   ["employeeId", support("eq startswith", "ne in le not null")],
   ["onPremisesSyncEnabled", flag],
   ["onPremisesSecurityIdentifier", identifying],
+  ["onPremisesImmutableId", support("eq in ge le", "ne not")],
   ["companyName", advancedWord],
   ["employeeType", advancedWord],
   ["mobilePhone", advancedWord],

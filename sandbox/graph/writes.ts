@@ -41,14 +41,6 @@ export function newUser(body: UserProperties, nowMs: number): UserProperties {
   const password = (passwordProfile as { password?: unknown } | undefined)?.password;
   if (typeof password !== "string") throw invalid("passwordProfile", "A value is required for property");
   requireComplexity(password);
-  const [, domain = ""] = /@([^@]+)$/.exec(String(properties.userPrincipalName)) ?? [];
-  if (!verifiedDomains.includes(domain.toLowerCase())) {
-    throw new GraphFault(
-      400,
-      "Request_BadRequest",
-      "The domain portion of the userPrincipalName property is invalid. You must use one of the verified domain names in your organization.",
-    );
-  }
   return {
     userType: "Member",
     businessPhones: [],
@@ -74,6 +66,7 @@ export function userChanges(present: UserProperties, body: UserProperties): User
       throw invalid(name);
     const tooLong = typeof value === "string" && value.length > (lengthMax.get(name) ?? 4096);
     if (value === "" || tooLong) throw invalid(name);
+    if (name === "userPrincipalName") requireVerifiedDomain(String(value));
     const isStructure = typeof value === "object" && value !== null && !Array.isArray(value);
     changes[name] = isStructure ? { ...(present[name] as UserProperties | undefined), ...value } : value;
   }
@@ -143,6 +136,16 @@ export function invitedGuest(body: UserProperties, nowMs: number): InvitedGuest 
     userType: "Guest",
   };
   return { mail, redirectUrl, properties };
+}
+
+function requireVerifiedDomain(userPrincipalName: string): void {
+  const [, domain = ""] = /@([^@]+)$/.exec(userPrincipalName) ?? [];
+  if (verifiedDomains.includes(domain.toLowerCase())) return;
+  throw new GraphFault(
+    400,
+    "Request_BadRequest",
+    "The domain portion of the userPrincipalName property is invalid. You must use one of the verified domain names in your organization.",
+  );
 }
 
 function requireComplexity(password: string): void {
