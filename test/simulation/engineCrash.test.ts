@@ -73,7 +73,7 @@ test("a process that dies at any effect of the initial cycle leaves nothing wron
     if (point % 5 === 0) await expectNothingMore(world, point);
   }
   expect(point).toBeGreaterThan(150);
-}, 60_000);
+});
 
 /** Six guests, then one is renamed, one added, one deleted, one restored, and somebody makes an account by hand. */
 async function history(world: EngineWorld, crashAt: number): Promise<readonly Run[]> {
@@ -148,7 +148,7 @@ describe.each([true, false])("a longer history (duplicate detection %s)", (detec
       await expectNothingMore(world, point);
     }
     expect(point).toBeGreaterThan(100);
-  }, 60_000);
+  });
 
   test("with processes that all die young ends the same", async () => {
     for (const life of [25, 40]) {
@@ -162,5 +162,5 @@ describe.each([true, false])("a longer history (duplicate detection %s)", (detec
       expect(world.accounts.listed()).toHaveLength(8);
       await expectNothingMore(world, life);
     }
-  }, 60_000);
+  });
 });

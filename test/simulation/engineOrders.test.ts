@@ -126,4 +126,4 @@ test("no order of run profiles makes a second account or person, and a full cycl
     ),
     { numRuns: 12 },
   );
-}, 30_000);
+});

@@ -202,7 +202,7 @@ test("references end the same whatever order objects and run profiles come in", 
     ),
     { numRuns: 20 },
   );
-}, 60_000);
+});
 
 test("wherever the process dies, references arrive in the end", async () => {
   let crashes = 1;
@@ -218,4 +218,4 @@ test("wherever the process dies, references arrive in the end", async () => {
     for (let number = 0; number < 4; number++)
       expect([effects, referred(world, number)]).toEqual([effects, [guestId((number + 1) % 4)]]);
   }
-}, 60_000);
+});

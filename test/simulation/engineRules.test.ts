@@ -288,7 +288,7 @@ describe("whatever dies on the way", () => {
       expect([point, await active(world), await world.outstanding(["MIMMA"])]).toEqual([point, 2, []]);
     }
     expect(point).toBeGreaterThan(20);
-  }, 60_000);
+  });
 
   test("a first start is as if nothing had died", async () => {
     let point = 0;
@@ -305,7 +305,7 @@ describe("whatever dies on the way", () => {
         [{ version: 1, author: "http", reasons: 0 }],
       ]);
     }
-  }, 60_000);
+  });
 
   test("a set that waits has one version, however often it is met", async () => {
     const before = await started(0);
@@ -321,7 +321,7 @@ describe("whatever dies on the way", () => {
         { version: 1, author: "http", reasons: 0 },
       ]);
     }
-  }, 60_000);
+  });
 });
 
 describe("several at once", () => {

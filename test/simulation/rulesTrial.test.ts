@@ -250,7 +250,7 @@ test("it may die at any write, works in slices, and decides the same", async () 
     expect(left.filter((row) => row === "active" || row === "changed")).toEqual([]);
   }
   expect(point).toBeGreaterThan(60);
-}, 120_000);
+});
 
 test("a deployment that the active rules do not check with activates those that it brings", async () => {
   const old = await population({ guests: 3, others: 0 });
