@@ -1,111 +1,37 @@
-/** What the Graph connector costs beside the service: a full import against a bare loop over the same pages. */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { Agent, get } from "node:https";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { startChild } from "../sandbox/child.ts";
-import { GraphConnector } from "../src/engine/connectors/graph/connector.ts";
-import { graphSettingsSchema } from "../src/engine/connectors/graph/settings.ts";
-import { median, table } from "./measure.ts";
-
-interface GraphReady {
-  readonly url: string;
-  /** The file of the authority. */
-  readonly ca: string;
-  readonly token: string;
+/** What the connectors cost beside the directories' own time and memory: `npm run bench -- connectors [part …]`. */
+interface Part {
+  readonly question: string;
+  run(size: Size): Promise<void>;
 }
 
-const guests = 20_000;
-const rounds = 5;
-const attributes = ["id", "userPrincipalName", "displayName", "givenName", "surname", "mail", "userType"];
-const more = ["accountEnabled", "externalUserState"];
+/** `quick` shows that a measurement works; its numbers mean little. */
+export type Size = "whole" | "quick";
 
-export async function run(): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "bench-graph-"));
-  const sandbox = await startChild<GraphReady>({
-    name: "Graph sandbox",
-    file: join(import.meta.dirname, "../sandbox/graph/main.ts"),
-    args: ["--data", folder, "--guests", String(guests), "--members", "2000", "--exit-with-parent"],
-  });
-  try {
-    const { url, ca, token } = sandbox.ready;
-    const selected = [...attributes, ...more];
-    const connector = new GraphConnector(
-      { name: "AADMA", objectTypes: [{ name: "user", attributes: selected }] },
-      graphSettingsSchema.parse({ baseUrl: url, caCertificate: ca, accessToken: token }),
+const parts: Readonly<Record<string, { readonly question: string; load(): Promise<Pick<Part, "run">> }>> = {
+  graph: {
+    question: "Graph: full import against a bare paging loop",
+    load: () => import("./graphImport.ts"),
+  },
+  import: {
+    question: "Active Directory: full import against ldapsearch",
+    load: () => import("./adImport.ts"),
+  },
+  export: { question: "Active Directory: new accounts against ldapadd", load: () => import("./adExport.ts") },
+  memory: { question: "Memory by population", load: () => import("./connectorMemory.ts") },
+};
+
+/** @param args names of parts, all without any; and `quick` */
+export async function run(args: readonly string[]): Promise<void> {
+  const names = args.filter((name) => name !== "quick");
+  const unknown = names.find((name) => !Object.hasOwn(parts, name));
+  if (unknown !== undefined) {
+    throw new Error(
+      `There is no part ${unknown}: ${Object.keys(parts).join(", ")}; quick for small numbers.`,
     );
-    const agent = new Agent({ ca: await readFile(ca), keepAlive: true });
-    const filter = encodeURIComponent("userType eq 'Guest'");
-    const first = `${url}/v1.0/users?$filter=${filter}&$select=${selected.join(",")}&$top=999`;
-    const bare: number[] = [];
-    const imported: number[] = [];
-    for (let round = -1; round < rounds; round++) {
-      const loop = await timed(() => bareLoop(first, agent, token));
-      const whole = await timed(() => fullImport(connector));
-      if (round < 0) continue; // both have warmed up
-      bare.push(loop);
-      imported.push(whole);
-    }
-    const ratios = imported.map((one, round) => one / bare[round]!);
-    const milliseconds = (times: readonly number[]) => median(times).toFixed(0);
-    console.log(
-      table([
-        [`${guests} guests, median of ${rounds} rounds in turns`, "ms", "ratio"],
-        ["bare paging loop", milliseconds(bare), "1.00"],
-        [
-          "full import (with delta token, deleted users, count)",
-          milliseconds(imported),
-          median(ratios).toFixed(2),
-        ],
-      ]),
-    );
-    await connector.close();
-    agent.destroy();
-  } finally {
-    await sandbox.stop(5_000);
-    await rm(folder, { recursive: true });
   }
-}
-
-/** In milliseconds, by the clock: most of it is the service's time. */
-async function timed(work: () => Promise<number>): Promise<number> {
-  const begun = performance.now();
-  const count = await work();
-  if (count !== guests) throw new Error(`${count} guests in place of ${guests}.`);
-  return performance.now() - begun;
-}
-
-async function fullImport(connector: GraphConnector): Promise<number> {
-  let count = 0;
-  for await (const { entries } of connector.importPages({ kind: "full" }, { log: () => undefined })) {
-    for (const { kind } of entries) if (kind === "object") count++;
+  for (const name of names.length === 0 ? Object.keys(parts) : names) {
+    const { question, load } = parts[name]!;
+    console.log(`\n${question}\n`);
+    await (await load()).run(args.includes("quick") ? "quick" : "whole");
   }
-  return count;
-}
-
-/** As little as can be done: each page is asked for, read and parsed. */
-async function bareLoop(first: string, agent: Agent, token: string): Promise<number> {
-  let count = 0;
-  for (let next: string | undefined = first; next !== undefined; ) {
-    const page: Page = await readPage(next, agent, token);
-    count += page.value.length;
-    next = page["@odata.nextLink"];
-  }
-  return count;
-}
-
-interface Page {
-  readonly value: readonly unknown[];
-  readonly "@odata.nextLink"?: string;
-}
-
-function readPage(url: string, agent: Agent, token: string): Promise<Page> {
-  return new Promise((resolve, reject) => {
-    get(url, { agent, headers: { authorization: `Bearer ${token}` } }, (answer) => {
-      const chunks: Buffer[] = [];
-      answer.on("data", (chunk: Buffer) => chunks.push(chunk));
-      answer.on("error", reject);
-      answer.on("end", () => resolve(JSON.parse(Buffer.concat(chunks).toString()) as Page));
-    }).on("error", reject);
-  });
 }

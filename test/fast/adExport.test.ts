@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { attributeDelta } from "../../src/engine/connectors/ad/export.ts";
 import { refusal, type WriteKind } from "../../src/engine/connectors/ad/exportErrors.ts";
-import { LdapError } from "../../src/engine/connectors/ad/ldapErrors.ts";
+import { directoryFailure, LdapError, resultCode } from "../../src/engine/connectors/ad/ldapErrors.ts";
 import type { AdAttribute, AdObjectType } from "../../src/engine/connectors/ad/schema.ts";
 import type { AttributeChange } from "../../src/engine/core/model.ts";
 import { type AttributeValue, reference } from "../../src/engine/core/values.ts";
@@ -125,7 +125,28 @@ test("a password is replaced, whatever is known", () => {
   ]);
 });
 
+test("every result code is the directory's failure or an object's error, with a remedy of its own", () => {
+  const unexplained = /no better reason/;
+  for (const [name, code] of Object.entries(resultCode)) {
+    if (code === resultCode.success || code === resultCode.other) continue;
+    const result = { code, message: "", matchedDn: "", referrals: [], controls: new Map() };
+    const failure = directoryFailure(result);
+    if (failure !== undefined) {
+      expect(failure.message, name).toMatch(new RegExp(`${code} ${name}.*\\.$`));
+      continue;
+    }
+    for (const kind of ["add", "modify", "rename", "delete"] as const) {
+      expect(refusal(new LdapError(result), kind, "CN=a,DC=x").message, name).not.toMatch(unexplained);
+    }
+  }
+  const unknown = { code: 118, message: "", matchedDn: "", referrals: [], controls: new Map() };
+  expect(refusal(new LdapError(unknown), "add", "CN=a,DC=x").message).toMatch(unexplained);
+});
+
 test.each<[number, string, WriteKind, string]>([
+  [19, "00000523: SysErr: DSID-031A1202", "add", "invalid-attribute-value"],
+  [10, "0000202B: RefErr: DSID-0310082F", "modify", "cd-error"],
+  [53, "0000216D: SvcErr: DSID-031A1254", "add", "cd-error"],
   [19, "0000052D: Constraint violation - check_password_restrictions", "add", "password-policy-violation"],
   [
     53,

@@ -180,7 +180,7 @@ const settings = {
 test("settings have defaults", () => {
   expect(adSettingsSchema.parse(settings)).toMatchObject({
     operationTimeoutMs: 30_000,
-    inFlight: 8,
+    inFlight: 16,
     pageSize: 1000,
     stampAttribute: "adminDescription",
     randomPassword: true,

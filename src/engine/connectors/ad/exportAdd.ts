@@ -60,14 +60,15 @@ export class AddOperation {
       if (met !== undefined) return met;
     }
     const content = this.#content();
+    let created: LdapEntry | undefined;
     try {
-      await write(this.#scope, "add", dn, (client) => client.add(dn, content));
+      created = await this.#addAndRead(content);
     } catch (error) {
       const met = isRefusal(error, duplicateCodes) ? await this.#examineHolders() : undefined;
       if (met === undefined) throw error;
       return met;
     }
-    const created = await this.#scope.client.read(dn, ["objectGUID"]);
+    created ??= await this.#scope.client.read(dn, ["objectGUID"]);
     const anchor = created && anchorOf(created);
     if (created === undefined || anchor === undefined) {
       return failed(
@@ -77,6 +78,21 @@ export class AddOperation {
     }
     const result: ExportResult = { kind: "exported", anchor, dn: created.dn };
     return (isAccount(this.#type) ? await denyLogon(this.#scope, created.dn) : undefined) ?? result;
+  }
+
+  /**
+   * The read is on its way before the add is answered, which spares a round trip. A directory that does them at the same
+   * time may not find the account yet: then nothing comes of it.
+   */
+  async #addAndRead(content: readonly RawAttribute[]): Promise<LdapEntry | undefined> {
+    const { dn } = this.#change;
+    let reading: Promise<LdapEntry | undefined> | undefined;
+    await write(this.#scope, "add", dn, async (client) => {
+      const adding = client.add(dn, content);
+      reading = client.read(dn, ["objectGUID"]).catch(() => undefined); // the add tells what is wrong
+      await adding;
+    });
+    return reading;
   }
 
   /** Everything in one operation: there is never an account without a password. */

@@ -12,6 +12,14 @@ interface Refusal {
 
 /** Win32 errors in Active Directory's messages that say more than the LDAP code. [MS-ERREF] 2.2 */
 const byWindowsError: Readonly<Record<string, Refusal>> = {
+  "00000523": {
+    code: "invalid-attribute-value",
+    remedy: "The account name is not one that Windows allows. Correct the flow to sAMAccountName.",
+  },
+  "00000524": {
+    code: "cd-existing-object",
+    remedy: "Another account of the domain has the account name. Rename or remove it, or let it join.",
+  },
   "0000052D": {
     code: "password-policy-violation",
     remedy:
@@ -20,6 +28,11 @@ const byWindowsError: Readonly<Record<string, Refusal>> = {
   "000020B5": {
     code: "dn-attributes-failure",
     remedy: "An attribute refers to an object that is not there. It is sent again once that object exists.",
+  },
+  "0000216D": {
+    code: "cd-error",
+    remedy:
+      "The account of AD_BIND_DN has used up its quota of objects. Delegate the creation on the OU, which has none.",
   },
   "000021C7": {
     code: "cd-existing-object",
@@ -32,7 +45,21 @@ const byWindowsError: Readonly<Record<string, Refusal>> = {
   },
 };
 
+/** What is not here is about the directory as a whole (`directoryFailure`), a missing object or parent, or `other`. */
 const byCode: Readonly<Record<number, Refusal>> = {
+  [resultCode.sizeLimitExceeded]: {
+    code: "cd-error",
+    remedy: "A limit of the directory was exceeded. Look at its LDAP policies (MaxPageSize, MaxValRange).",
+  },
+  [resultCode.referral]: {
+    code: "cd-error",
+    remedy:
+      "The object belongs to another domain. Give that domain a connector of its own, or correct the DN in the rule.",
+  },
+  [resultCode.unavailableCriticalExtension]: {
+    code: "cd-error",
+    remedy: "The server does not know what it was asked to observe. AD_URL must lead to a domain controller.",
+  },
   [resultCode.noSuchAttribute]: {
     code: "schema-violation",
     remedy:
@@ -41,6 +68,11 @@ const byCode: Readonly<Record<number, Refusal>> = {
   [resultCode.undefinedAttributeType]: {
     code: "schema-violation",
     remedy: "The directory's schema has no such attribute. Correct the attribute in the rule.",
+  },
+  [resultCode.inappropriateMatching]: {
+    code: "schema-violation",
+    remedy:
+      "The attribute's values cannot be compared, so single ones cannot be removed. Replace it as a whole.",
   },
   [resultCode.constraintViolation]: {
     code: "constraint-violation",
@@ -53,6 +85,14 @@ const byCode: Readonly<Record<number, Refusal>> = {
   [resultCode.invalidAttributeSyntax]: {
     code: "invalid-attribute-value",
     remedy: "A value has not the form that its attribute wants. Correct the flow.",
+  },
+  [resultCode.aliasProblem]: {
+    code: "cd-error",
+    remedy: "The name leads through an alias. Give the object's own DN.",
+  },
+  [resultCode.aliasDereferencingProblem]: {
+    code: "cd-error",
+    remedy: "The name leads through an alias. Give the object's own DN.",
   },
   [resultCode.invalidDnSyntax]: { code: "invalid-dn", remedy: "Correct the flow that forms the DN." },
   [resultCode.insufficientAccessRights]: {

@@ -1,10 +1,14 @@
 import { ConnectorError } from "../../ports/connector.ts";
 import type { LdapResult } from "./ldapMessages.ts";
 
-/** Result codes that the connector knows (RFC 4511 appendix A). */
+/**
+ * Result codes that a server may send (RFC 4511 appendix A). Left out: those of operations that are never sent (compare
+ * 5 and 6, SASL 7 and 14).
+ */
 export const resultCode = {
   success: 0,
   operationsError: 1,
+  protocolError: 2,
   timeLimitExceeded: 3,
   sizeLimitExceeded: 4,
   strongerAuthRequired: 8,
@@ -14,16 +18,21 @@ export const resultCode = {
   confidentialityRequired: 13,
   noSuchAttribute: 16,
   undefinedAttributeType: 17,
+  inappropriateMatching: 18,
   constraintViolation: 19,
   attributeOrValueExists: 20,
   invalidAttributeSyntax: 21,
   noSuchObject: 32,
+  aliasProblem: 33,
   invalidDnSyntax: 34,
+  aliasDereferencingProblem: 36,
+  inappropriateAuthentication: 48,
   invalidCredentials: 49,
   insufficientAccessRights: 50,
   busy: 51,
   unavailable: 52,
   unwillingToPerform: 53,
+  loopDetect: 54,
   namingViolation: 64,
   objectClassViolation: 65,
   notAllowedOnNonLeaf: 66,
@@ -74,6 +83,7 @@ export function directoryFailure(result: LdapResult): ConnectorError | undefined
       return new ConnectorError("throttled", `The directory is busy (${said}).`);
     case resultCode.unavailable:
     case resultCode.timeLimitExceeded:
+    case resultCode.loopDetect:
       return new ConnectorError("unreachable", `The directory cannot answer now (${said}).`);
     case resultCode.operationsError:
       return new ConnectorError(
@@ -85,6 +95,17 @@ export function directoryFailure(result: LdapResult): ConnectorError | undefined
       return new ConnectorError(
         "configuration",
         `The directory wants a better protected connection (${said}). AD_URL must be the ldaps address of a domain controller.`,
+      );
+    case resultCode.inappropriateAuthentication:
+    case resultCode.invalidCredentials:
+      return new ConnectorError(
+        "access-denied",
+        `The directory does not take the logon of this connection any more (${said}). Check AD_BIND_DN and AD_BIND_PASSWORD.`,
+      );
+    case resultCode.protocolError:
+      return new ConnectorError(
+        "configuration",
+        `The directory does not understand the request (${said}). AD_URL must lead to an Active Directory domain controller, with nothing in between that changes LDAP.`,
       );
     default:
       return undefined;
@@ -205,7 +226,9 @@ const bindRefusals: Readonly<Record<string, string>> = {
 };
 
 export function bindFailure(result: LdapResult, url: string): ConnectorError {
-  const other = directoryFailure(result);
+  const isLogon =
+    result.code === resultCode.invalidCredentials || result.code === resultCode.inappropriateAuthentication;
+  const other = isLogon ? undefined : directoryFailure(result);
   if (other !== undefined) return other;
   const sub = /\bdata ([0-9a-f]+)/i.exec(result.message)?.[1]?.toLowerCase() ?? "";
   const remedy = bindRefusals[sub] ?? "Check AD_BIND_DN and AD_BIND_PASSWORD.";

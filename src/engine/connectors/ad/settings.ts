@@ -47,7 +47,7 @@ export const adSettingsSchema = z
     containers: z.array(dn("GUEST_OU")).min(1, { error: "GUEST_OU is missing" }),
     operationTimeoutMs: z.number().int().min(1000).default(30_000),
     /** Requests on their way at the same time. */
-    inFlight: z.number().int().min(1).max(64).default(8),
+    inFlight: z.number().int().min(1).max(64).default(16),
     /** Active Directory sends at most 1,000 entries a page unless its MaxPageSize was raised. */
     pageSize: z.number().int().min(1).max(5000).default(1000),
     /** Tells our own accounts from foreign ones that hold a name we want. */

@@ -1,0 +1,77 @@
+/** Full import from Samba against ldapsearch with the same pages and attributes. */
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { SambaServer } from "../sandbox/samba/samba.ts";
+import type { Size } from "./connectors.ts";
+import { median, table } from "./measure.ts";
+import { accounts, connectTo, guestAttributes, openDomain, timedProgram, writeLdif } from "./sambaDomain.ts";
+
+const pageSize = 1000;
+
+export async function run(size: Size): Promise<void> {
+  const [count, rounds] = size === "quick" ? [1000, 1] : [20_000, 5];
+  const samba = await openDomain(`bench-import-${count}`);
+  try {
+    await populate(samba, count);
+    const connector = connectTo(samba, { pageSize });
+    const program = () =>
+      timedProgram("ldapsearch", samba, samba.url, [
+        ...["-LLL", "-o", "ldif-wrap=no", "-b", samba.guestOu, "-E", `pr=${pageSize}/noprompt`],
+        ...["(objectClass=user)", "objectClass", "objectGUID", "isDeleted", "cn", ...guestAttributes],
+      ]);
+    const pairs: (readonly [number, number])[] = [];
+    for (let round = -1; round < rounds; round++) {
+      const searched = await program();
+      const imported = await timedImport(connector, count);
+      if (round >= 0) pairs.push([searched, imported]); // the first has warmed both up
+    }
+    await connector.close();
+    const milliseconds = (which: 0 | 1) => median(pairs.map((pair) => pair[which])).toFixed(0);
+    const ratio = median(pairs.map(([searched, imported]) => imported / searched));
+    console.log(
+      table([
+        [`${count} accounts in pages of ${pageSize}, median of ${rounds} in turns`, "ms", "ratio"],
+        ["ldapsearch", milliseconds(0), "1.00"],
+        ["full import", milliseconds(1), ratio.toFixed(2)],
+      ]),
+    );
+  } finally {
+    await samba.stop();
+  }
+}
+
+async function timedImport(connector: ReturnType<typeof connectTo>, count: number): Promise<number> {
+  const begun = performance.now();
+  const found = await importAll(connector);
+  if (found !== count) throw new Error(`${found} accounts in place of ${count}.`);
+  return performance.now() - begun;
+}
+
+async function importAll(connector: ReturnType<typeof connectTo>): Promise<number> {
+  let found = 0;
+  for await (const { entries } of connector.importPages({ kind: "full" }, { log: () => undefined })) {
+    for (const { kind } of entries) if (kind === "object") found++;
+  }
+  return found;
+}
+
+/** The accounts are made once, straight into the database, and stay in .test for later runs. */
+async function populate(samba: SambaServer, count: number): Promise<void> {
+  const connector = connectTo(samba);
+  const there = await importAll(connector);
+  await connector.close();
+  if (there === count) return;
+  if (there !== 0)
+    throw new Error(`The domain holds ${there} accounts of an interrupted run; remove .test/bench-import-*.`);
+  console.log(`making ${count} accounts, once`);
+  const folder = await mkdtemp(join(tmpdir(), "bench-import-"));
+  const file = join(folder, "accounts.ldif");
+  await writeLdif(file, accounts(samba, count, 514), false);
+  const database = join(samba.ldapiPath, "..", "..", "sam.ldb");
+  const child = spawn("ldbadd", ["-H", database, file], { stdio: ["ignore", "ignore", "inherit"] });
+  const code = await new Promise((ended) => child.once("exit", ended));
+  await rm(folder, { recursive: true });
+  if (code !== 0) throw new Error(`ldbadd ended with ${code}`);
+}
