@@ -382,7 +382,7 @@ function one(name: string, value: Value): string {
   // Nothing that would move the cursor or colour the terminal, or make two lines of one value.
   if (typeof value !== "object") return String(value).replaceAll(/\p{Cc}/gu, "\ufffd");
   const [[mark, content] = ["", ""]] = Object.entries(value);
-  if (mark !== "$bin") return content;
+  if (mark !== "$bin") return content.replaceAll(/\p{Cc}/gu, "\ufffd");
   const bytes = Buffer.from(content, "base64");
   if (/guid$/i.test(name) && bytes.length === 16) return guid(bytes);
   if (/sid$/i.test(name) && bytes.length >= 8 && bytes.length === 8 + 4 * bytes[1]!) return sid(bytes);

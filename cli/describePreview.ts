@@ -1,6 +1,6 @@
 /** How a preview looks on a terminal. */
 import colors from "picocolors";
-import { facts, instant, textTable } from "./print.ts";
+import { facts, instant, printable, textTable } from "./print.ts";
 
 type Json = unknown;
 
@@ -63,8 +63,8 @@ export interface Preview {
 export function shown(value: Json): string {
   if (value === null || value === undefined) return "";
   if (Array.isArray(value)) return value.map(shown).join("\n");
-  if (typeof value !== "object") return String(value);
-  return String(Object.values(value)[0] ?? "");
+  if (typeof value !== "object") return printable(String(value));
+  return printable(String(Object.values(value)[0] ?? ""));
 }
 
 function flowText({ expression, inputs }: Flow): string {

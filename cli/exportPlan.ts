@@ -6,7 +6,7 @@ import type { Api, Run } from "./api.ts";
 import { type Connector, type Values, valueText } from "./describe.ts";
 import type { Terminal } from "./insight.ts";
 import { planPage } from "./planPage.ts";
-import { facts, instant, textTable } from "./print.ts";
+import { facts, instant, printable, printableAll, textTable } from "./print.ts";
 
 export interface PlanItem {
   readonly id: string;
@@ -72,7 +72,7 @@ export function addExportPlan(
         );
         if (options.html !== undefined) writeFileSync(options.html, planPage({ plan, held }));
         if (options.csv !== undefined) writeFileSync(options.csv, planCsv(plan));
-        if (!isWhole) show(plan, () => describePlan({ plan, held }));
+        if (!isWhole) show(plan, () => describePlan(printableAll({ plan, held })));
         else for (const file of [options.html, options.csv]) if (file) console.error(`Written: ${file}`);
       },
     );
@@ -164,11 +164,6 @@ export function countsText({ counts }: ExportPlan): string {
     .filter(([, count]) => count > 0)
     .map(([kind, count]) => `${kind} ${count.toLocaleString("en-US")}`)
     .join(", ");
-}
-
-/** On one line, and without what would move the cursor or colour the terminal. */
-function printable(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, "\ufffd");
 }
 
 // ---- the spreadsheet ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 /** Shows a run while it goes on: a line for each step, with its counters as they grow. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Api, ApiError, type Run, type Step, UnreachableError } from "./api.ts";
-import { colorStatus, counters, duration } from "./print.ts";
+import { colorStatus, counters, duration, printableAll } from "./print.ts";
 
 export interface FollowOptions {
   readonly out: { write(text: string): unknown };
@@ -47,7 +47,7 @@ export async function followRun(api: Api, runId: string, options: FollowOptions)
   for (;;) {
     let run: Run | undefined;
     try {
-      run = await api.run(runId);
+      run = printableAll(await api.run(runId));
       lastContact = Date.now();
     } catch (error) {
       const passing = error instanceof UnreachableError || (error instanceof ApiError && error.status >= 500);

@@ -7,6 +7,25 @@ import type { ObjectError, Run, Step } from "./api.ts";
 
 const errorsMax = 20;
 
+/** What moves the cursor, colours the terminal, or turns the direction of what follows. */
+const deceiving = /[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
+
+/** On one line, as nothing but text. */
+export function printable(text: string): string {
+  return text.replaceAll(deceiving, "\ufffd");
+}
+
+/** An answer whose texts, wherever they stand in it, are nothing but text; lines stay lines. */
+export function printableAll<Answer>(answer: Answer): Answer {
+  if (typeof answer === "string")
+    return answer.replaceAll(deceiving, (one) => (one === "\n" ? one : "\ufffd")) as Answer;
+  if (Array.isArray(answer)) return answer.map(printableAll) as Answer;
+  if (typeof answer !== "object" || answer === null) return answer;
+  return Object.fromEntries(
+    Object.entries(answer).map(([name, value]) => [printableAll(name), printableAll(value)]),
+  ) as Answer;
+}
+
 /** A text table; the columns are as wide as their content. */
 export function textTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const table = new Table({
@@ -138,7 +157,6 @@ export function colorStatus(status: string): string {
   return /^completed/.test(status) ? colors.yellow(status) : colors.red(status);
 }
 
-/** Time between two instants, up to now when there is no second: `0.8 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
 /** One line, and the remedy below it. */
 export function describeFinding({ of, what, status, message, remedy }: Examined): string {
   const mark = {
@@ -150,6 +168,7 @@ export function describeFinding({ of, what, status, message, remedy }: Examined)
   return `${mark} ${name}: ${message}${remedy === undefined ? "" : `\n        ${remedy}`}`;
 }
 
+/** Time between two instants, up to now when there is no second: `0.8 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
 export function duration(from: string | null | undefined, to: string | null | undefined): string {
   if (!from) return "";
   const seconds = Math.max(0, (to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000;

@@ -20,7 +20,16 @@ import {
 import { addExportPlan } from "./exportPlan.ts";
 import { followRun } from "./followRun.ts";
 import { addInsight } from "./insight.ts";
-import { colorStatus, describeRun, duration, facts, instant, textTable, wentWell } from "./print.ts";
+import {
+  colorStatus,
+  describeRun,
+  duration,
+  facts,
+  instant,
+  printableAll,
+  textTable,
+  wentWell,
+} from "./print.ts";
 import { addRulesImport, ImportError } from "./rulesImport.ts";
 import { addRuleVersions } from "./ruleVersions.ts";
 
@@ -57,7 +66,7 @@ const part = encodeURIComponent;
 
 /** Prints an answer: as JSON where asked for, otherwise as `describe` says. */
 function show<Answer>(answer: Answer, describe: (answer: Answer) => string): void {
-  console.log(common().json ? JSON.stringify(answer, null, 2) : describe(answer));
+  console.log(common().json ? JSON.stringify(answer, null, 2) : describe(printableAll(answer)));
 }
 
 function showPage<Item extends object>(page: Page<Item>, describe: (items: readonly Item[]) => string): void {
@@ -333,6 +342,7 @@ try {
   const isTold =
     error instanceof ApiError || error instanceof UnreachableError || error instanceof ImportError;
   if (!isTold) throw error;
-  console.error(common().json && error instanceof ApiError ? JSON.stringify(error.problem) : error.message);
+  const isJson = common().json && error instanceof ApiError;
+  console.error(isJson ? JSON.stringify(error.problem) : printableAll(error.message));
   process.exitCode = 1;
 }

@@ -305,6 +305,20 @@ describe("connectors and objects", () => {
 });
 
 describe("a run on the terminal", () => {
+  test("what a directory has said moves no cursor and colours nothing, as an answer or as an error", async () => {
+    const said = "\u001b[2J\u001b]0;title\u0007\u202ename";
+    answers.set("GET /api/runs/r1", { body: { ...run, steps: [{ ...run.steps[0], detail: said }] } });
+    answers.set("GET /api/runs/r2", {
+      status: 404,
+      body: { status: 404, code: "not-found", title: said, detail: said },
+    });
+    const both = await Promise.all([vestibule("run", "show", "r1"), vestibule("run", "show", "r2")]);
+    for (const { out, err } of both) {
+      expect(out + err).toContain("name");
+      expect(out + err).not.toMatch(/[^\P{Cc}\n]|\u202e/u);
+    }
+  });
+
   test("the address may end before its /api, and a key or a token is never sent in plain to another machine", async () => {
     answers.set("GET /api/runs/r1", { body: run });
     const short = new Api({ url: `${new URL(url).origin}/`, key: "k1", trigger: "cli" });

@@ -60,7 +60,7 @@ const tenant = async (method: string, path: string, body?: unknown) => {
 const log = () => readFileSync(join(state, "logs/host.log"), "utf8");
 
 async function ended({ id }: Run): Promise<Run> {
-  await expect.poll(async () => (await api<Run>(`/runs/${id}`)).endedAt, { timeout: 60_000 }).toBeTruthy();
+  await expect.poll(async () => (await api<Run>(`/runs/${id}`)).endedAt, { timeout: 120_000 }).toBeTruthy();
   return api<Run>(`/runs/${id}`);
 }
 const cycle = async (name: string) => ended(await post<Run>("/runs", { cycle: name }));
@@ -230,7 +230,7 @@ describe("a run of everything", () => {
       "no-start-credentials",
       "success",
     ]);
-  });
+  }, 300_000);
 });
 
 describe("whoever can write into the queues", () => {
