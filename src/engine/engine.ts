@@ -42,6 +42,7 @@ import {
   HistoryStore,
   type ObjectOrder,
   type Run,
+  RunInTheWay,
   RunStore,
   type Trigger,
 } from "./stores/runs.ts";
@@ -202,8 +203,15 @@ export class Engine {
         rulesEffects: new EffectsStep(diff),
       },
       startQueued: async (cycle) => {
-        if ((await this.schedule.get()).suspended) return;
-        await this.protocol.startOrQueue(await this.#cycleRequest(cycle, "timer"));
+        if ((await this.schedule.get()).suspended) return this.runs.forgetWaiting();
+        try {
+          await this.protocol.start(await this.#cycleRequest(cycle, "timer"));
+        } catch (error) {
+          // A deployment has taken the cycle away.
+          if (error instanceof UnknownName) return this.runs.forgetWaiting();
+          // Somebody else was faster, with it or with another run: if it still waits, it waits on.
+          if (!(error instanceof RunInTheWay)) throw error;
+        }
       },
       onEnded: (run) => this.#reporter.ended(run),
       log: options.log,

@@ -1,8 +1,10 @@
 /** What is kept for a set time only: the run history, the histories of persons, the audit, comparisons of rules. */
 import type { Engine } from "./engine.ts";
-import { type Operation, prefixRange, type RowQuery, rowsOf, type Tables } from "./ports/tables.ts";
+import { prefixRange, type RowQuery, rowsOf, type Tables } from "./ports/tables.ts";
 import { isoTime } from "./runs/engine.ts";
 import { invertedTime } from "./stores/objectHistory.ts";
+import { removeRows } from "./stores/removal.ts";
+import { decodeRun } from "./stores/runs.ts";
 import { tableNames } from "./stores/tableNames.ts";
 
 /** Milliseconds. */
@@ -75,14 +77,14 @@ export class Retention {
     let removed = 0;
     const { tables } = this.#engine.options;
     const query = { partition: "runs", from: `run|${invertedTime(before)}`, to: prefixRange("run|").to };
-    for await (const { row, properties } of rowsOf(tables, tableNames.runs, query)) {
-      const { id, endedAt, steps } = JSON.parse(String(properties.run));
+    for await (const found of rowsOf(tables, tableNames.runs, query)) {
+      const { id, endedAt, steps } = decodeRun(found);
       if (endedAt === null || Date.parse(endedAt) >= before) continue;
       for (const table of [tableNames.checkpoints, tableNames.history, tableNames.diffs])
         await this.#remove(table, { partition: id }, () => false);
       for (const step of Array.from({ length: steps.length }, (_, index) => index))
         await this.#engine.parts.seen.clear({ runId: id, step });
-      await tables.transact(tableNames.runs, "runs", [{ kind: "delete", row }]);
+      await removeRows(tables, tableNames.runs, "runs", [found.row]);
       removed++;
       if (isOver()) return removed;
     }
@@ -100,16 +102,16 @@ export class Retention {
       rows.push(row);
       await this.#remove(tableNames.diffs, { partition: "rules", ...prefixRange(`s|${row}-`) }, () => false);
     }
-    for (const row of rows) await tables.transact(tableNames.diffs, "rules", [{ kind: "delete", row }]);
+    await removeRows(tables, tableNames.diffs, "rules", rows);
   }
 
   async #remove(table: string, query: RowQuery, isOver: () => boolean): Promise<number> {
-    return removeRows(this.#engine.options.tables, table, query, isOver);
+    return removeRange(this.#engine.options.tables, table, query, isOver);
   }
 }
 
-/** @returns how many rows were removed; nothing else may remove rows of that range at the same time */
-async function removeRows(
+/** @returns how many rows were removed */
+async function removeRange(
   tables: Tables,
   table: string,
   query: RowQuery,
@@ -119,8 +121,7 @@ async function removeRows(
   let rows: string[] = [];
   const flush = async () => {
     if (rows.length === 0) return;
-    const operations = rows.map((row): Operation => ({ kind: "delete", row }));
-    await tables.transact(table, query.partition, operations);
+    await removeRows(tables, table, query.partition, rows);
     removed += rows.length;
     rows = [];
   };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
 import { StoreError } from "../../src/engine/ports/tables.ts";
-import { RunInTheWay, type StepType } from "../../src/engine/stores/runs.ts";
+import { RunInTheWay, RunStore, type StepType } from "../../src/engine/stores/runs.ts";
 import { Crash, RunWorld } from "../support/runWorld.ts";
 
 const step = (connector: string, type: StepType) => ({ connector, profile: type, type });
@@ -188,6 +188,32 @@ describe("one message", () => {
     expect((await world.runs.get(id))!.run.status).toBe("success");
   });
 
+  test("whose work is handed over while the answer is lost does not take the hand-over back", async () => {
+    const world = new RunWorld(false);
+    const worked: string[] = [];
+    world.work = async ({ cursor }) => {
+      worked.push(String(cursor));
+      return cursor === null ? { kind: "continue", cursor: "1" } : { kind: "done", status: "success" };
+    };
+    const { id } = await world.protocol.start(cycle(step("AADMA", "deltaImport")));
+    const [first] = world.bus.waiting;
+    const transact = world.tables.transact.bind(world.tables);
+    world.tables.transact = async (table, partition, operations) => {
+      const etags = await transact(table, partition, operations);
+      const [row] = operations;
+      if (row?.kind !== "replace" || !String(row.properties.checkpoint).includes('"seq":1')) return etags;
+      // The row has moved. While this process waits for the answer, a duplicate sends the successor.
+      world.tables.transact = transact;
+      await world.receive(first!.message);
+      throw new StoreError("unreachable", "The tables did not answer.");
+    };
+    await expect(world.deliver()).rejects.toThrow("did not answer");
+    world.bus.waiting.push(first!); // the platform delivers it again
+    await world.quiet();
+    expect(worked).toEqual(["null", "1"]);
+    expect((await world.runs.get(id))!.run.status).toBe("success");
+  });
+
   test("older than the run is stale, newer than the tables ends the run", async () => {
     const world = new RunWorld();
     counting(world);
@@ -282,6 +308,22 @@ describe("the watchdog", () => {
     await expect(world.protocol.watch()).rejects.toThrow();
     await world.quiet();
     expect((await world.runs.get(other.id))!.run.status).toBe("success");
+  });
+
+  test("begins the cycle that waits, when whoever ended the run in its way died of it", async () => {
+    const world = new RunWorld();
+    await world.protocol.start(importAndExport);
+    await world.protocol.startOrQueue(importAndExport);
+    const { end } = RunStore.prototype;
+    world.runs.end = async (...ended) => {
+      await end.apply(world.runs, ended);
+      throw new Crash();
+    };
+    await world.quiet();
+    expect(await world.runs.openIds()).toEqual([]);
+    expect(world.queued).toEqual([]);
+    await world.protocol.watch();
+    expect(world.queued).toEqual(["delta"]);
   });
 
   test("leaves a run alone that is being worked on", async () => {

@@ -18,15 +18,24 @@ function freePort(): Promise<number> {
   });
 }
 
-/** Azurite's table service as a process of its own, its data in a temporary folder. */
-export async function startAzurite(): Promise<{ connectionString: string; stop(): Promise<void> }> {
+/** Azurite's table service as a process of its own, its data in a temporary folder or, where nothing `keeps` them, in memory. */
+export async function startAzurite({ keeps = true } = {}): Promise<{
+  connectionString: string;
+  stop(): Promise<void>;
+}> {
   const port = await freePort(); // the CLI prints the configured port, so port 0 cannot be read back
   const location = mkdtempSync(path.join(tmpdir(), "vestibule-azurite-"));
   const main = path.join(
     path.dirname(createRequire(import.meta.url).resolve("azurite/package.json")),
     "dist/src/table/main.js",
   );
-  const args = ["--tableHost", "127.0.0.1", "--tablePort", String(port), "--location", location];
+  const args = [
+    "--tableHost",
+    "127.0.0.1",
+    "--tablePort",
+    String(port),
+    ...(keeps ? ["--location", location] : ["--inMemoryPersistence"]),
+  ];
   const flags = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"];
   const child = spawn(process.execPath, [main, ...args, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";

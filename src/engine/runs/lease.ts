@@ -105,6 +105,13 @@ export class Lease implements Claim {
         if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
         const found = await this.#store.get(this.#stored.key);
         if (found === undefined || found.checkpoint.epoch !== this.epoch) throw this.#loose();
+        if (found.checkpoint.seq > this.#stored.checkpoint.seq) {
+          // Only we move it: the work was handed over, and it was the answer that got lost. To write the row as we
+          // know it would take back what a successor may be working on already.
+          if (found.checkpoint.seq !== change.seq) throw this.#loose();
+          this.#stored = found;
+          return;
+        }
         const { attempt, notBefore } = found.checkpoint;
         this.#stored = { ...found, checkpoint: { ...this.#stored.checkpoint, attempt, notBefore } };
       }

@@ -152,7 +152,7 @@ export interface ProtocolParts {
   randomHex(digits: number): string;
   readonly timings: Timings;
   readonly handlers: Readonly<Record<StepType, StepHandler>>;
-  /** Starts the cycle that had to wait for a run to end. */
+  /** Starts the cycle that had to wait for a run to end; two may do it at once. */
   startQueued(cycle: string): Promise<void>;
   /** Told once of each run that has ended; it must not throw. */
   onEnded?(run: Run): Promise<void>;
@@ -430,9 +430,11 @@ export class RunProtocol {
       try {
         return await this.#failed(error, run, lease);
       } catch (second) {
+        if (!(second instanceof LeaseLost)) throw second;
+        // If it was the hand-over whose answer got lost, the message comes again and finds it done.
+        if (error instanceof StoreError) throw error;
         // Whoever has taken over meets the same failure, if it is still there.
-        if (second instanceof LeaseLost) return second.message;
-        throw second;
+        return second.message;
       }
     } finally {
       clearInterval(heartbeat);
@@ -661,21 +663,25 @@ export class RunProtocol {
     );
     const ended = { ...run, status, endedAt, steps };
     const { queuedCycle } = await this.#parts.runs.end(stored, ended);
-    if (queuedCycle !== null) await this.#parts.startQueued(queuedCycle);
     await this.#parts.onEnded?.(ended);
+    // It waits until it is begun: whoever dies before that leaves it to the watchdog.
+    if (queuedCycle !== null) await this.#parts.startQueued(queuedCycle);
   }
 
   /** The timer that keeps any chain from hanging silently: it sends again what should have been worked on long ago. */
   async watch(): Promise<readonly string[]> {
     const woken: string[] = [];
     const failures: unknown[] = [];
-    for (const runId of await this.#parts.runs.openIds()) {
+    const openIds = await this.#parts.runs.openIds();
+    for (const runId of openIds) {
       try {
         woken.push(...(await this.#watchRun(runId)));
       } catch (error) {
         failures.push(error); // the other runs are not to wait for it
       }
     }
+    const waiting = openIds.length === 0 ? await this.#parts.runs.waitingCycle() : null;
+    if (waiting !== null) await this.#parts.startQueued(waiting);
     if (failures.length > 0) throw failures[0];
     return woken;
   }

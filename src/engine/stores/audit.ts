@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { type Operation, prefixRange, StoreError, type Tables } from "../ports/tables.ts";
 import { tableNames } from "./tableNames.ts";
 
@@ -37,22 +38,27 @@ export class AuditStore {
     this.#tables = tables;
   }
 
-  /** @returns the entry's id. */
-  async add(entry: AuditEntry): Promise<string> {
+  /**
+   * @param act stands for this one act: adding it again, because an answer got lost, adds nothing
+   * @returns the entry's id
+   */
+  async add(entry: AuditEntry, act: string = randomUUID()): Promise<string> {
     for (let number = 0; ; number++) {
       const row = entryRow(entry.at, number);
       const operation: Operation = {
         kind: "insert",
         row,
-        properties: { entry: JSON.stringify({ ...entry, why: entry.why?.slice(0, whyMax) ?? null }) },
+        properties: { entry: JSON.stringify({ ...entry, why: entry.why?.slice(0, whyMax) ?? null }), act },
       };
       try {
         await this.#tables.transact(tableNames.audit, "audit", [operation]);
-        return row.slice(entryPrefix.length);
       } catch (error) {
-        // An insert never overwrites: something else was done in the same millisecond.
         if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+        // An insert never overwrites: usually something else was done in the same millisecond.
+        const found = await this.#tables.get(tableNames.audit, "audit", row);
+        if (found?.properties.act !== act) continue;
       }
+      return row.slice(entryPrefix.length);
     }
   }
 

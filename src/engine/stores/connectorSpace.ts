@@ -26,10 +26,11 @@ import {
   prefixRange,
   type Row,
   rowsOf,
-  StoreError,
   type Tables,
 } from "../ports/tables.ts";
 import { addCounters, type Counters, type FencedWriter, readCounters } from "./fence.ts";
+import { transactionShare, transactionsOf } from "./limits.ts";
+import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked, decodeText, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
 
@@ -74,7 +75,6 @@ const textNames = [
 ] as const;
 const readsInFlight = 16;
 const operationsMax = 99; // a transaction takes 100, the fence row is one
-const transactionBytesMax = 3_500_000;
 
 export function partitionOf(connector: string, shard: string): string {
   return `${connector}-${shard}`;
@@ -241,7 +241,7 @@ export class ConnectorSpaceStore {
         const partition = partitionOf(connector, shardOf(id));
         const select = ["metaverseId", "linking"];
         const query = { partition, from: `o|${id}`, to: `o|${id}!`, select };
-        const [row] = (await this.#tables.query(tableNames.connectorSpace, query)).rows;
+        const [row] = await listRows(this.#tables, tableNames.connectorSpace, query);
         return row?.properties.metaverseId ?? row?.properties.linking ?? [];
       },
       { concurrency: readsInFlight },
@@ -280,12 +280,10 @@ export class ConnectorSpaceStore {
     const byPartition = Map.groupBy(prepared, ({ partition }) => partition);
     await pMap(byPartition, async ([partition, all]) => {
       const spillRows = all.flatMap((one) => one.spillRows);
-      for (const chunk of chunked(spillRows, () => 1, 50)) {
+      for (const chunk of transactionsOf(spillRows)) {
         await this.#tables.transact(tableNames.connectorSpace, partition, chunk);
       }
-      const weight = ({ operations, bytes }: Prepared) =>
-        Math.max(operations.length / operationsMax, bytes / transactionBytesMax);
-      for (const chunk of chunked(all, weight, 1)) {
+      for (const chunk of chunked(all, (one) => transactionShare(one.operations, operationsMax), 1)) {
         const operations = chunk.flatMap((one) => one.operations);
         if (operations.length === 0) continue;
         await writer.transact(tableNames.connectorSpace, partition, operations, {
@@ -294,11 +292,8 @@ export class ConnectorSpaceStore {
         });
       }
       // Fenced: a successor may have come back to a text that was obsolete here.
-      for (const chunk of chunked(
-        all.flatMap((one) => one.obsoleteRows),
-        () => 1,
-        operationsMax,
-      )) {
+      const obsoleteRows = all.flatMap((one) => one.obsoleteRows);
+      for (const chunk of transactionsOf(obsoleteRows, operationsMax)) {
         await writer.transact(tableNames.connectorSpace, partition, chunk);
       }
     });
@@ -337,7 +332,6 @@ export class ConnectorSpaceStore {
     return {
       partition,
       operations,
-      bytes: encoded === null ? 0 : Object.values(encoded.properties).reduce<number>(textBytes, 0),
       counters: write.counters ?? {},
       totals: totalsDelta(before?.object ?? null, after),
       spillRows: encoded?.spillRows ?? [],
@@ -377,21 +371,8 @@ export class ConnectorSpaceStore {
 
   async #cleanIndex(rows: readonly IndexRow[]): Promise<void> {
     await this.#eachIndexPartition(rows, async (partition, chunk) => {
-      const all = chunk.map(({ key, id }): Operation => ({ kind: "delete", row: `${key}|${id}` }));
-      try {
-        await this.#tables.transact(tableNames.connectorSpaceIndex, partition, all);
-        return;
-      } catch (error) {
-        if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
-      }
-      // Some are gone already: an earlier attempt cleaned them.
-      for (const { key, id } of chunk) {
-        const row = `${key}|${id}`;
-        const present = await this.#tables.get(tableNames.connectorSpaceIndex, partition, row);
-        if (present !== undefined) {
-          await this.#tables.transact(tableNames.connectorSpaceIndex, partition, [{ kind: "delete", row }]);
-        }
-      }
+      const keys = chunk.map(({ key, id }) => `${key}|${id}`);
+      await removeRows(this.#tables, tableNames.connectorSpaceIndex, partition, keys);
     });
   }
 
@@ -491,7 +472,6 @@ interface IndexRow {
 interface Prepared {
   readonly partition: string;
   readonly operations: readonly Operation[];
-  readonly bytes: number;
   readonly counters: Counters;
   readonly totals: Counters;
   readonly spillRows: readonly Operation[];
@@ -500,7 +480,6 @@ interface Prepared {
   readonly obsoleteIndexRows: readonly IndexRow[];
 }
 
-const textBytes = (sum: number, value: Property) => sum + (typeof value === "string" ? value.length * 2 : 16);
 const dueRow = (due: string, id: string) => `d|${due}|${id}`;
 
 function indexPartition(connector: string, key: string): string {

@@ -1,5 +1,6 @@
 import { type Operation, type Properties, StoreError, type Tables } from "../ports/tables.ts";
 import { tableNames } from "./tableNames.ts";
+import { longText, longTextOf } from "./texts.ts";
 
 /** Why a connector's exports wait for somebody's decision. */
 export interface ExportHold {
@@ -84,6 +85,7 @@ export class ConnectorStateStore {
     const state: Record<string, unknown> = { ...empty };
     for (const name of Object.keys(empty))
       if (row.properties[name] !== undefined) state[name] = row.properties[name];
+    state.watermark = longTextOf(row, "watermark") ?? null;
     if (typeof state.hold === "string") state.hold = JSON.parse(state.hold);
     return { state: state as unknown as ConnectorState, etag: row.etag };
   }
@@ -106,10 +108,12 @@ export class ConnectorStateStore {
 
   /** @returns false when the state has changed since it was read: nothing was written. */
   async replace(connector: string, { etag }: StoredState, next: ConnectorState): Promise<boolean> {
-    const plain = { ...next, hold: next.hold === null ? null : JSON.stringify(next.hold) };
-    const properties = Object.fromEntries(
-      Object.entries(plain).filter(([, value]) => value !== null),
-    ) as Properties;
+    const { watermark, hold, ...rest } = next;
+    const properties = {
+      ...Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null)),
+      ...(watermark === null ? {} : longText("watermark", watermark)),
+      ...(hold === null ? {} : { hold: JSON.stringify(hold) }),
+    } as Properties;
     const operation: Operation =
       etag === undefined
         ? { kind: "insert", row: connector, properties }

@@ -1,9 +1,11 @@
 import type { ConfigurationFile } from "../core/configuration.ts";
-import { type Operation, prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
+import { prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
 import type { Counters } from "./fence.ts";
+import { transactionsOf } from "./limits.ts";
 import { OverlayTables } from "./overlay/overlayTables.ts";
+import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
-import { chunked, decodeText, encodeTexts } from "./texts.ts";
+import { decodeText, encodeTexts } from "./texts.ts";
 
 /** The two worlds of a comparison: what the active rules lead to, and what the changed ones do. */
 export type Side = "active" | "changed";
@@ -32,7 +34,7 @@ export class DiffStore {
   /** @param at ISO 8601 */
   async addRules({ version, texts }: TriedRules, at: string): Promise<void> {
     const { properties, spillRows } = encodeTexts(version, { texts: JSON.stringify(texts) });
-    for (const chunk of chunked(spillRows, () => 1, 50))
+    for (const chunk of transactionsOf(spillRows))
       await this.#tables.transact(tableNames.diffs, rulesPartition, chunk);
     await this.#tables.transact(tableNames.diffs, rulesPartition, [
       { kind: "replace", row: version, properties: { ...properties, storedAt: at } },
@@ -102,7 +104,7 @@ export class DiffStore {
     for (const { connector, kind, id, effect } of effects) {
       const { properties, spillRows } = encodeTexts(id, { effect: JSON.stringify(effect) });
       const row = `${effectPrefix}${connector}|${kind}|${id}`;
-      for (const chunk of chunked(spillRows, () => 1, 50))
+      for (const chunk of transactionsOf(spillRows))
         await this.#tables.transact(tableNames.diffs, runId, chunk);
       await this.#tables.transact(tableNames.diffs, runId, [{ kind: "replace", row, properties }]);
     }
@@ -143,8 +145,7 @@ export class DiffStore {
   async forget(runId: string, side: Side, isOver: () => boolean): Promise<boolean> {
     const rows: string[] = [];
     const remove = async () => {
-      const operations = rows.splice(0).map((row): Operation => ({ kind: "delete", row }));
-      if (operations.length > 0) await this.#tables.transact(tableNames.diffs, runId, operations);
+      await removeRows(this.#tables, tableNames.diffs, runId, rows.splice(0));
     };
     const query = { partition: runId, ...prefixRange(`${side}|`), select: ["hidden"] };
     for await (const { row } of rowsOf(this.#tables, tableNames.diffs, query)) {

@@ -1,4 +1,5 @@
-import { listRows, StoreError, type Tables } from "../ports/tables.ts";
+import { listRows, type Tables } from "../ports/tables.ts";
+import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
 
 /** Nothing is exported for a metaverse object that is on hold; imports and synchronisations go on. */
@@ -46,12 +47,7 @@ export class HoldStore {
   }
 
   async remove(metaverseId: string): Promise<void> {
-    try {
-      await this.#tables.transact(tableNames.holds, partition, [{ kind: "delete", row: metaverseId }]);
-    } catch (error) {
-      // It is gone already: released by somebody else at the same time.
-      if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
-    }
+    await removeRows(this.#tables, tableNames.holds, partition, [metaverseId]);
   }
 
   /** Takes away those that ended before this time (ISO 8601). */

@@ -3,8 +3,10 @@ import { indexHash, shardOf } from "../core/identity.ts";
 import type { MetaverseObject, MetaverseValue } from "../core/model.ts";
 import { referredBy } from "../core/references.ts";
 import { attributesToJson, type Value, valueFromJson, valuesOf } from "../core/values.ts";
-import { type Operation, prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
+import { type Operation, prefixRange, type Row, rowsOf, type Tables } from "../ports/tables.ts";
 import type { FencedWriter } from "./fence.ts";
+import { transactionShare, transactionsOf } from "./limits.ts";
+import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked, decodeText, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
 
@@ -31,7 +33,6 @@ const workPrefix = { flow: "w|", references: "x|" } as const;
 const textNames = ["attributes", "connectors"] as const;
 const readsInFlight = 16;
 const operationsMax = 99;
-const transactionBytesMax = 3_500_000;
 
 export function metaversePartition(shard: string): string {
   return `mv-${shard}`;
@@ -169,27 +170,18 @@ export class MetaverseStore {
     const byShard = Map.groupBy(prepared, ({ id }) => shardOf(id));
     await pMap(byShard, async ([shard, all]) => {
       const partition = metaversePartition(shard);
-      for (const chunk of chunked(
-        all.flatMap(({ spillRows }) => spillRows),
-        () => 1,
-        50,
-      )) {
+      for (const chunk of transactionsOf(all.flatMap(({ spillRows }) => spillRows))) {
         await this.#tables.transact(tableNames.metaverse, partition, chunk);
       }
-      const weight = ({ operations, bytes }: Prepared) =>
-        Math.max(operations.length / operationsMax, bytes / transactionBytesMax);
-      for (const chunk of chunked(all, weight, 1)) {
+      for (const chunk of chunked(all, (one) => transactionShare(one.operations, operationsMax), 1)) {
         const operations = chunk.flatMap((one) => one.operations);
         const totals = { objects: chunk.reduce((sum, one) => sum + one.added, 0) };
         if (operations.length > 0)
           await writer.transact(tableNames.metaverse, partition, operations, { totals });
       }
       // Fenced: a successor may have come back to a text that was obsolete here.
-      for (const chunk of chunked(
-        all.flatMap(({ obsoleteRows }) => obsoleteRows),
-        () => 1,
-        operationsMax,
-      )) {
+      const obsoleteRows = all.flatMap((one) => one.obsoleteRows);
+      for (const chunk of transactionsOf(obsoleteRows, operationsMax)) {
         await writer.transact(tableNames.metaverse, partition, chunk);
       }
     });
@@ -219,16 +211,12 @@ export class MetaverseStore {
   }
 
   async #removeFromIndex(keys: readonly IndexKey[]): Promise<void> {
+    const byPartition = Map.groupBy(keys, indexPartition);
     await pMap(
-      keys,
-      async (key) => {
-        const operation: Operation = { kind: "delete", row: `${key.row}|${key.id}` };
-        try {
-          await this.#tables.transact(tableNames.metaverseIndex, indexPartition(key), [operation]);
-        } catch (error) {
-          // Gone already: an earlier attempt cleaned it.
-          if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
-        }
+      byPartition,
+      async ([partition, all]) => {
+        const rows = all.map(({ row, id }) => `${row}|${id}`);
+        await removeRows(this.#tables, tableNames.metaverseIndex, partition, rows);
       },
       { concurrency: readsInFlight },
     );
@@ -263,7 +251,6 @@ interface IndexKey {
 interface Prepared {
   readonly id: string;
   readonly operations: readonly Operation[];
-  readonly bytes: number;
   readonly added: number;
   readonly spillRows: readonly Operation[];
   readonly obsoleteRows: readonly Operation[];
@@ -327,7 +314,6 @@ function prepare({ before, after, id, work }: MetaverseWrite, indexed: IndexedAt
   return {
     id,
     operations,
-    bytes: JSON.stringify(encoded?.properties ?? {}).length * 2,
     added: alive(after) - alive(before?.object),
     spillRows: encoded?.spillRows ?? [],
     obsoleteRows: spillDeletions(before?.spills.filter(({ digest }) => !kept.has(digest)) ?? []),

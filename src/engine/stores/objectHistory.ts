@@ -2,6 +2,8 @@ import pMap from "p-map";
 import type { HistoryEntry } from "../core/history.ts";
 import { shardOf, shards } from "../core/identity.ts";
 import { type Operation, prefixRange, type Row, rowsOf, type Tables } from "../ports/tables.ts";
+import { transactionShare, transactionsOf } from "./limits.ts";
+import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked, decodeText, encodeTexts, spillDeletions, spillsOf } from "./texts.ts";
 
@@ -17,7 +19,6 @@ export interface HistoryWrite {
 
 const entryPrefix = (metaverseId: string) => `h|${metaverseId}|`;
 const byTime = "t|";
-const entriesPerTransaction = 40;
 const readsInFlight = 16;
 
 /** Digits that sort newest first. */
@@ -46,17 +47,11 @@ export class ObjectHistoryStore {
           { kind: "replace", row, properties },
           { kind: "replace", row: `${byTime}${since}|${row}`, properties: {} },
         ];
-        return { operations, spillRows, bytes: JSON.stringify(properties).length * 2 };
+        return { operations, spillRows };
       });
-      for (const chunk of chunked(
-        encoded.flatMap(({ spillRows }) => spillRows),
-        () => 1,
-        50,
-      ))
+      for (const chunk of transactionsOf(encoded.flatMap(({ spillRows }) => spillRows)))
         await this.#tables.transact(tableNames.objectHistory, shard, chunk);
-      const weight = ({ bytes }: { readonly bytes: number }) =>
-        Math.max(1 / entriesPerTransaction, bytes / 3_500_000);
-      for (const chunk of chunked(encoded, weight, 1))
+      for (const chunk of chunked(encoded, ({ operations }) => transactionShare(operations), 1))
         await this.#tables.transact(
           tableNames.objectHistory,
           shard,
@@ -112,16 +107,9 @@ export class ObjectHistoryStore {
       { concurrency: readsInFlight },
     );
     const present = rows.filter((row) => row !== undefined);
-    const operations: Operation[] = [
-      ...times.map((row): Operation => ({ kind: "delete", row })),
-      ...present.map(({ row }): Operation => ({ kind: "delete", row })),
-    ];
     const spills = present.flatMap((row) => spillDeletions(spillsOf(row, ["entry"])));
-    for (const chunk of chunked(operations, () => 1, 100))
-      await this.#tables.transact(tableNames.objectHistory, shard, chunk);
-    // Texts of many kilobytes are rare, and each belongs to one entry.
-    for (const chunk of chunked(spills, () => 1, 100))
-      await this.#tables.transact(tableNames.objectHistory, shard, chunk);
+    for (const over of [[...times, ...present.map(({ row }) => row)], spills.map(({ row }) => row)])
+      await removeRows(this.#tables, tableNames.objectHistory, shard, over);
     return present.length;
   }
 }

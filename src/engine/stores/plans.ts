@@ -1,6 +1,8 @@
 import type { PlanItem } from "../core/exportOrder.ts";
 import { listRows, type Operation, prefixRange, type Row, rowsOf, type Tables } from "../ports/tables.ts";
 import { addCounters, type Counters } from "./fence.ts";
+import { transactionsOf } from "./limits.ts";
+import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked } from "./texts.ts";
 
@@ -34,7 +36,7 @@ export interface PlanOffer {
   readonly counts: Counters;
 }
 
-const itemsPerRow = 200; // about 110 characters each, below a property's 32,768
+const itemsLengthMax = 30_000; // characters; a property takes 32,768
 const headRow = (runId: string) => `plan|${runId}`;
 const offerRow = (hash: string) => `offer|${hash}`;
 /** `owner`: a run id, or the hash of an offer. */
@@ -134,14 +136,10 @@ export class PlanStore {
     }
   }
 
-  /** The head goes first: what is left without one is nobody's. */
+  /** The head goes last, so that whoever forgets next finds what an interrupted one has left. */
   async #remove(connector: string, head: string, owner: string): Promise<void> {
-    await this.#put(connector, [{ kind: "delete", row: head }]);
     const items = await this.#rows(connector, `item|${owner}|`);
-    await this.#put(
-      connector,
-      items.map(({ row }) => ({ kind: "delete", row })),
-    );
+    await removeRows(this.#tables, tableNames.plans, connector, [...items.map(({ row }) => row), head]);
   }
 
   #rows(connector: string, prefix: string): Promise<Row[]> {
@@ -151,7 +149,7 @@ export class PlanStore {
   async #putItems(connector: string, owner: string, items: readonly PlanItem[]): Promise<void> {
     await this.#put(
       connector,
-      chunked(items, () => 1, itemsPerRow).map((chunk, index) => ({
+      chunked(items, (item) => JSON.stringify(item).length + 1, itemsLengthMax).map((chunk, index) => ({
         kind: "replace",
         row: itemRow(owner, index),
         properties: { items: JSON.stringify(chunk) },
@@ -160,7 +158,7 @@ export class PlanStore {
   }
 
   async #put(connector: string, operations: readonly Operation[]): Promise<void> {
-    for (const chunk of chunked(operations, () => 1, 50))
+    for (const chunk of transactionsOf(operations))
       await this.#tables.transact(tableNames.plans, connector, chunk);
   }
 }

@@ -2,8 +2,9 @@ import type { ConfigurationFile } from "../core/configuration.ts";
 import { indexHash } from "../core/identity.ts";
 import { listRows, type Operation, prefixRange, type Row, StoreError, type Tables } from "../ports/tables.ts";
 import type { Counters } from "./fence.ts";
+import { transactionsOf } from "./limits.ts";
 import { tableNames } from "./tableNames.ts";
-import { chunked, decodeText, encodeTexts } from "./texts.ts";
+import { decodeText, encodeTexts } from "./texts.ts";
 
 /** A set of rules that does not check, or that waits for a person's approval. */
 export interface Candidate {
@@ -110,7 +111,7 @@ export class RulesStore {
     if (this.#known.has(set)) return;
     if ((await this.#tables.get(tableNames.rules, partition, set)) === undefined) {
       const { properties, spillRows } = encodeTexts(set, { texts: JSON.stringify(texts) });
-      for (const chunk of chunked(spillRows, () => 1, 50))
+      for (const chunk of transactionsOf(spillRows))
         await this.#tables.transact(tableNames.rules, partition, chunk);
       await this.#tables.transact(tableNames.rules, partition, [
         { kind: "replace", row: set, properties: { ...properties, storedAt: at } },
@@ -158,7 +159,8 @@ export class RulesStore {
       const { text, ...rest } = more.edit;
       const row = editRow(rest.name);
       const { properties: texts, spillRows } = encodeTexts(`edit-${next.edits}`, { text });
-      if (spillRows.length > 0) await this.#tables.transact(tableNames.rules, partition, spillRows);
+      for (const chunk of transactionsOf(spillRows))
+        await this.#tables.transact(tableNames.rules, partition, chunk);
       operations.push({ kind: "replace", row, properties: { ...texts, edit: JSON.stringify(rest) } });
     }
     try {

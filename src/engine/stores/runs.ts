@@ -1,7 +1,16 @@
-import { listRows, type Operation, prefixRange, type Row, StoreError, type Tables } from "../ports/tables.ts";
+import {
+  listRows,
+  type Operation,
+  prefixRange,
+  type Row,
+  rowsOf,
+  StoreError,
+  type Tables,
+} from "../ports/tables.ts";
 import type { Counters } from "./fence.ts";
+import { transactionsOf } from "./limits.ts";
 import { tableNames } from "./tableNames.ts";
-import { chunked, decodeText, encodeTexts } from "./texts.ts";
+import { decodeText, encodeTexts, longText, longTextOf } from "./texts.ts";
 
 export type StepType =
   | "fullImport"
@@ -87,7 +96,7 @@ export interface Occupancy {
 
 interface Admission {
   readonly active: readonly Occupancy[];
-  /** A cycle that the timer wanted to start while another run was open; at most one. */
+  /** A cycle that the timer wanted to start while another run was open; at most one. It stands until it is begun. */
   readonly queuedCycle: string | null;
 }
 
@@ -143,17 +152,24 @@ export class RunStore {
     return rows.map(({ row }) => row.slice("open|".length));
   }
 
-  /** @throws RunInTheWay */
+  /** The timer's run of the cycle that waits is the one that it waits for. @throws RunInTheWay */
   async create(run: Run, occupancy: Occupancy): Promise<StoredRun> {
     for (;;) {
       const { admission, etag } = await this.#admission();
       const inTheWay = admission.active.find((other) => excludes(other, occupancy));
+      if (inTheWay?.runId === run.id) {
+        // It is in the tables already: of an earlier request the answer was lost.
+        const created = await this.get(run.id);
+        if (created !== undefined) return created;
+      }
       if (inTheWay !== undefined) throw new RunInTheWay(inTheWay.runId);
+      const begins = run.trigger === "timer" && run.cycle === admission.queuedCycle;
+      const queuedCycle = begins ? null : admission.queuedCycle;
       try {
         const [runEtag] = await this.#tables.transact(tableNames.runs, partition, [
           { kind: "insert", row: runRow(run.id), properties: encodeRun(run) },
           { kind: "insert", row: openRow(run.id), properties: {} },
-          admissionOperation({ ...admission, active: [...admission.active, occupancy] }, etag),
+          admissionOperation({ queuedCycle, active: [...admission.active, occupancy] }, etag),
         ]);
         return { run, etag: runEtag! };
       } catch (error) {
@@ -172,7 +188,7 @@ export class RunStore {
 
   /**
    * Ends a run and frees what it occupied.
-   * @returns the cycle that waited for it, which is the caller's to start.
+   * @returns the cycle that waits; it stands until somebody begins it.
    * @throws StoreError "conflict" when the run has changed.
    */
   async end(stored: StoredRun, run: Run): Promise<{ readonly queuedCycle: string | null }> {
@@ -181,18 +197,36 @@ export class RunStore {
     await this.#tables.transact(tableNames.runs, partition, [
       { kind: "replace", row: runRow(run.id), properties: encodeRun(run), etag: stored.etag },
       { kind: "delete", row: openRow(run.id) },
-      admissionOperation({ active, queuedCycle: null }, etag),
+      admissionOperation({ ...admission, active }, etag),
     ]);
     return { queuedCycle: admission.queuedCycle };
   }
 
+  /** The cycle that waits for a run to end; null when none does. */
+  async waitingCycle(): Promise<string | null> {
+    return (await this.#admission()).admission.queuedCycle;
+  }
+
+  /** The cycle that waits is not to begin any more. */
+  async forgetWaiting(): Promise<void> {
+    await this.#changeAdmission((admission) => ({ ...admission, queuedCycle: null }));
+  }
+
   /** Remembers that the timer wants this cycle as soon as the open runs have ended. */
   async queueCycle(cycle: string): Promise<void> {
+    await this.#changeAdmission((admission) => ({
+      ...admission,
+      queuedCycle: admission.queuedCycle ?? cycle,
+    }));
+  }
+
+  async #changeAdmission(change: (admission: Admission) => Admission): Promise<void> {
     for (;;) {
       const { admission, etag } = await this.#admission();
-      if (admission.queuedCycle !== null) return;
+      const changed = change(admission);
+      if (changed.queuedCycle === admission.queuedCycle) return;
       try {
-        const operation = admissionOperation({ ...admission, queuedCycle: cycle }, etag);
+        const operation = admissionOperation(changed, etag);
         await this.#tables.transact(tableNames.runs, partition, [operation]);
         return;
       } catch (error) {
@@ -221,9 +255,9 @@ function admissionOperation(admission: Admission, etag: string | undefined): Ope
 
 const encodeRun = (run: Run) => {
   const steps = run.steps.map((step) => ({ ...step, detail: shortText(step.detail) }));
-  return { status: run.status, run: JSON.stringify({ ...run, steps }) };
+  return { status: run.status, ...longText("run", JSON.stringify({ ...run, steps })) };
 };
-const decodeRun = (row: Row): Run => JSON.parse(String(row.properties.run));
+export const decodeRun = (row: Row): Run => JSON.parse(longTextOf(row, "run")!);
 
 // ---- checkpoints -----------------------------------------------------------------------------------------------
 
@@ -354,7 +388,7 @@ export class CheckpointStore {
     const { runId, step, shard } = stored.key;
     const row = checkpointRow(step, shard);
     const { properties, spillRows } = encodeCheckpoint(checkpoint);
-    for (const chunk of chunked(spillRows, () => 1, 50)) {
+    for (const chunk of transactionsOf(spillRows)) {
       await this.#tables.transact(tableNames.checkpoints, runId, chunk);
     }
     const operation: Operation = { kind: "replace", row, properties, etag: stored.etag };
@@ -413,26 +447,22 @@ export class HistoryStore {
   ): Promise<void> {
     const prefix = `e|${String(step).padStart(3, "0")}|`;
     const rows = new Map(errors.map(({ object, error }) => [`${prefix}${object}`, error]));
-    for (const chunk of chunked([...rows], () => 1, 50)) {
-      const operations = chunk.map(
-        ([row, error]): Operation => ({
-          kind: "replace",
-          row,
-          properties: { error: JSON.stringify(shortened(error)) },
-        }),
-      );
-      await this.#tables.transact(tableNames.history, runId, operations);
-    }
+    const operations = [...rows].map(([row, error]): Operation => {
+      return { kind: "replace", row, properties: { error: JSON.stringify(shortened(error)) } };
+    });
+    for (const chunk of transactionsOf(operations))
+      await this.#tables.transact(tableNames.history, runId, chunk);
   }
 
   async errors(runId: string, step: number, max: number): Promise<RunError[]> {
     const prefix = `e|${String(step).padStart(3, "0")}|`;
-    const page = await this.#tables.query(tableNames.history, {
-      partition: runId,
-      ...prefixRange(prefix),
-      pageSize: max,
-    });
-    return page.rows.map(({ properties }) => JSON.parse(String(properties.error)));
+    const query = { partition: runId, ...prefixRange(prefix), pageSize: Math.min(max, 1000) };
+    const errors: RunError[] = [];
+    for await (const { properties } of rowsOf(this.#tables, tableNames.history, query)) {
+      errors.push(JSON.parse(String(properties.error)));
+      if (errors.length === max) break;
+    }
+    return errors;
   }
 }
 

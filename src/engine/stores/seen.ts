@@ -1,4 +1,5 @@
 import { prefixRange, rowsOf, type Tables } from "../ports/tables.ts";
+import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked } from "./texts.ts";
 
@@ -49,13 +50,7 @@ export class SeenStore {
     const rows: string[] = [];
     const query = { partition: partitionOf(key), ...prefixRange("p|"), select: ["none"] };
     for await (const { row } of rowsOf(this.#tables, tableNames.imports, query)) rows.push(row);
-    for (const chunk of chunked(rows, () => 1, 100)) {
-      await this.#tables.transact(
-        tableNames.imports,
-        partitionOf(key),
-        chunk.map((row) => ({ kind: "delete" as const, row })),
-      );
-    }
+    await removeRows(this.#tables, tableNames.imports, partitionOf(key), rows);
   }
 }
 

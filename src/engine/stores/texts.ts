@@ -16,6 +16,28 @@ import {
 const inlineMax = 24_000;
 const partMax = 30_000;
 
+/** Characters; a row takes 16 properties of the largest size. */
+const pieceMax = 32_000;
+
+/**
+ * A text above what a property takes, in as many as it needs, for rows that must change in one operation. A row takes
+ * about 500,000 characters.
+ */
+export function longText(name: string, text: string): Properties {
+  const pieces = text.length <= pieceMax ? [text] : split(text, pieceMax);
+  return Object.fromEntries(pieces.map((piece, index) => [index === 0 ? name : `${name}${index}`, piece]));
+}
+
+/** The text of `longText`; undefined when the row has none. */
+export function longTextOf(row: Pick<Row, "properties">, name: string): string | undefined {
+  const first = row.properties[name];
+  if (first === undefined) return undefined;
+  let text = String(first);
+  for (let index = 1; row.properties[`${name}${index}`] !== undefined; index++)
+    text += String(row.properties[`${name}${index}`]);
+  return text;
+}
+
 export interface Spill {
   readonly digest: string;
   readonly parts: number;
@@ -42,7 +64,7 @@ export function encodeTexts(owner: string, texts: Readonly<Record<string, string
       continue;
     }
     const digest = `${owner}-${createHash("sha256").update(text).digest("base64url").slice(0, 22)}`;
-    const parts = split(text);
+    const parts = split(text, partMax);
     for (const [part, chunk] of parts.entries()) {
       const row = spillRow(digest, part);
       spillRows.set(row, { kind: "replace", row, properties: { text: chunk } });
@@ -53,11 +75,11 @@ export function encodeTexts(owner: string, texts: Readonly<Record<string, string
   return { properties, spills, spillRows: [...spillRows.values()] };
 }
 
-/** Parts of at most `partMax` UTF-16 units; a character of two units stays whole, half of one is no text. */
-function split(text: string): string[] {
+/** Parts of at most `max` UTF-16 units; a character of two units stays whole, half of one is no text. */
+function split(text: string, max: number): string[] {
   const parts: string[] = [];
   for (let from = 0; from < text.length; ) {
-    let to = Math.min(from + partMax, text.length);
+    let to = Math.min(from + max, text.length);
     if (to < text.length && /[\uD800-\uDBFF]/.test(text.charAt(to - 1))) to--;
     parts.push(text.slice(from, to));
     from = to;
@@ -112,14 +134,15 @@ export async function decodeText(
   return text;
 }
 
-/** Splits operations into transactions: few enough, and well below 4 MiB. */
+/** Splits a list into pieces of at most `max` by what each item counts; what counts more is a piece of its own. */
 export function chunked<T>(items: readonly T[], size: (item: T) => number, max: number): T[][] {
   const chunks: T[][] = [];
   let chunk: T[] = [];
   let filled = 0;
   for (const item of items) {
     const itemSize = size(item);
-    if (chunk.length > 0 && filled + itemSize > max) {
+    // Shares of a whole are fractions whose sum is not exact.
+    if (chunk.length > 0 && filled + itemSize > max + 1e-9) {
       chunks.push(chunk);
       chunk = [];
       filled = 0;

@@ -9,44 +9,8 @@ import {
   rowOfContinuation,
   StoreError,
   type Tables,
-  transactionMax,
 } from "../../ports/tables.ts";
-
-/** Bytes of a property as the service counts them: strings are UTF-16. */
-export function propertyBytes(value: Property): number {
-  if (typeof value === "string") return value.length * 2;
-  if (value instanceof Uint8Array) return value.length;
-  return 8;
-}
-
-/** @throws StoreError "too-large" for what the service refuses, so that every store refuses the same. */
-export function assertWithinLimits(operations: readonly Operation[]): void {
-  const tooLarge = (what: string): never => {
-    throw new StoreError("too-large", `Table Storage does not take ${what}.`);
-  };
-  if (operations.length > transactionMax) tooLarge(`${operations.length} operations in one transaction`);
-  const keys = new Set<string>();
-  let total = 0;
-  for (const operation of operations) {
-    if (keys.has(operation.row)) tooLarge(`two operations on row ${operation.row} in one transaction`);
-    keys.add(operation.row);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that keys must not have.
-    if (/[/\\#?\u0000-\u001f\u007f-\u009f]/.test(operation.row)) tooLarge(`the row key ${operation.row}`);
-    if (operation.row.length > 512) tooLarge(`a row key of ${operation.row.length} characters`);
-    if (operation.kind === "delete") continue;
-    const names = Object.keys(operation.properties);
-    if (names.length > 252) tooLarge(`${names.length} properties in one row`);
-    let bytes = 0;
-    for (const name of names) {
-      const size = propertyBytes(operation.properties[name]!);
-      if (size > 65_536) tooLarge(`the property ${name} of ${size} bytes`);
-      bytes += size + name.length * 2 + 8;
-    }
-    if (bytes > 1_048_576) tooLarge(`a row of ${bytes} bytes`);
-    total += bytes;
-  }
-  if (total > 4_000_000) tooLarge(`a transaction of ${total} bytes`);
-}
+import { assertWithinLimits } from "../limits.ts";
 
 interface Partition {
   readonly rows: Map<string, { etag: string; properties: Properties }>;
@@ -107,7 +71,7 @@ export class MemoryTables implements Tables {
     partition: string,
     operations: readonly Operation[],
   ): Promise<readonly string[]> {
-    assertWithinLimits(operations);
+    assertWithinLimits(partition, operations);
     const { rows } = this.#partition(table, partition);
     for (const operation of operations) {
       const found = rows.get(operation.row);
