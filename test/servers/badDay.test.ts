@@ -217,7 +217,7 @@ describe("what is known without the network ends the start with code 2", () => {
       "connectors/ADMA.yaml",
       "deprovision:",
       "deprovison:",
-      /^config\/connectors\/ADMA\.yaml:31:1 "deprovison" is not known here\. Did you mean "deprovision"\?$/,
+      /^config\/connectors\/ADMA\.yaml:\d+:1 "deprovison" is not known here\. Did you mean "deprovision"\?$/,
     ],
     [
       "an unknown function",

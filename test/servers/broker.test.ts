@@ -24,7 +24,7 @@ function deadLettersOf(client: ServiceBusClient, queue: string): ServiceBusRecei
 }
 async function receiveOne(
   receiver: ServiceBusReceiver,
-  maxWaitTimeInMs = 3000,
+  maxWaitTimeInMs = 12_000,
 ): Promise<ServiceBusReceivedMessage> {
   const [message] = await receiver.receiveMessages(1, { maxWaitTimeInMs });
   if (!message) throw new Error(`nothing came from ${receiver.entityPath} within ${maxWaitTimeInMs} ms`);
@@ -452,7 +452,7 @@ describe("the broker as a process", () => {
     const held = await receiveOne(receiver);
     await receiver.abandonMessage(abandoned);
     expect(held.messageId).toBe("held");
-    const due = Date.now() + 2000;
+    const due = Date.now() + 8000;
     const [, cancelled] = await sender.scheduleMessages(
       [
         { body: { name: "scheduled" }, messageId: "scheduled" },
