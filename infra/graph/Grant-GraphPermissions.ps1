@@ -10,13 +10,16 @@
 .PARAMETER Permission
   Reading guests needs User.Read.All. GroupMember.Read.All only if a connector's scope names groups, or it imports
   groups. docs/connectors.md lists what exports need.
+.PARAMETER Environment
+  The cloud: Global, USGov, USGovDoD or China.
 .EXAMPLE
   ./Grant-GraphPermissions.ps1 -PrincipalId 3f0c… -Permission User.Read.All, GroupMember.Read.All
 #>
 [CmdletBinding(SupportsShouldProcess)]
 param(
   [ValidateNotNullOrEmpty()] [string] $PrincipalId = $env:VESTIBULE_PRINCIPAL_ID,
-  [string[]] $Permission = @('User.Read.All')
+  [string[]] $Permission = @('User.Read.All'),
+  [ValidateSet('Global', 'USGov', 'USGovDoD', 'China')] [string] $Environment = 'Global'
 )
 $ErrorActionPreference = 'Stop'
 Set-StrictMode -Version Latest
@@ -26,7 +29,7 @@ foreach ($module in 'Microsoft.Graph.Authentication', 'Microsoft.Graph.Applicati
     throw "PowerShell module $module is missing. Install it: Install-Module $module -Scope CurrentUser"
   }
 }
-Connect-MgGraph -Scopes 'AppRoleAssignment.ReadWrite.All', 'Application.Read.All' -NoWelcome
+Connect-MgGraph -Environment $Environment -Scopes 'AppRoleAssignment.ReadWrite.All', 'Application.Read.All' -NoWelcome
 
 # The application id of Microsoft Graph is the same in every cloud.
 $graph = Get-MgServicePrincipal -Filter "appId eq '00000003-0000-0000-c000-000000000000'"

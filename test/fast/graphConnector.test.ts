@@ -16,7 +16,7 @@ import {
 } from "../../src/engine/connectors/graph/failures.ts";
 import { parseGroupFilter, parseUserFilter } from "../../src/engine/connectors/graph/filter.ts";
 import { objectTypesOf } from "../../src/engine/connectors/graph/objectTypes.ts";
-import type { TokenSource } from "../../src/engine/connectors/graph/pipeline.ts";
+import type { RetryPolicy, TokenSource } from "../../src/engine/connectors/graph/pipeline.ts";
 import {
   Call,
   OutcomeHandler,
@@ -26,7 +26,7 @@ import {
 import { graphSettingsSchema } from "../../src/engine/connectors/graph/settings.ts";
 import { credentialOf } from "../../src/engine/connectors/graph/token.ts";
 import { attributesToJson, dateTimeFromMs } from "../../src/engine/core/values.ts";
-import type { ConnectorDefinition } from "../../src/engine/ports/connector.ts";
+import type { ConnectorContext, ConnectorDefinition } from "../../src/engine/ports/connector.ts";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
 
 function definition(...attributes: string[]): ConnectorDefinition {
@@ -371,15 +371,17 @@ describe("failures", () => {
 });
 
 describe("request handlers", () => {
-  const retry = { attemptsMax: 3, budgetMs: 1_000, firstDelayMs: 1, delayMaxMs: 2 };
+  const retry = { attemptsMax: 3, budgetMs: 1_000, firstDelayMs: 1, delayMaxMs: 2, callBudgetMs: 1_000 };
 
   /** Sends one request to a service that answers with these statuses in turn. */
   async function send(
     repeatable: boolean,
     answers: readonly { status: number; headers?: Record<string, string> }[],
     token: TokenSource = () => Promise.resolve("fixed"),
+    context: ConnectorContext = { log: () => {} },
+    policy: RetryPolicy = retry,
   ) {
-    const call = new Call("https://graph.example/v1.0/users", repeatable, { log: () => {} });
+    const call = new Call("https://graph.example/v1.0/users", repeatable, context);
     const tokens: string[] = [];
     const service = {
       execute: async (context: { options?: { headers?: unknown } }) => {
@@ -391,7 +393,7 @@ describe("request handlers", () => {
     const client = Client.initWithMiddleware({
       middleware: [
         new OutcomeHandler(),
-        new RetryHandler(retry, "https://graph.example"),
+        new RetryHandler(policy, "https://graph.example"),
         new TokenHandler(token),
         service,
       ],
@@ -406,6 +408,20 @@ describe("request handlers", () => {
     expect(tokens).toHaveLength(3);
     expect(call).toMatchObject({ answer: { status: 200 } });
     expect(call.failure).toBeUndefined();
+  });
+
+  test("all requests of one call share a budget of waits; what is beyond it is the caller's to schedule", async () => {
+    const policy = { ...retry, callBudgetMs: 90 };
+    const context = { log: () => {} };
+    const busy = [{ status: 429, headers: { "retry-after": "0.04" } }, { status: 200 }];
+    const fixed: TokenSource = () => Promise.resolve("fixed");
+    const one = () => send(true, busy, fixed, context, policy);
+    // Two waits side by side are one.
+    const first = await Promise.all([one(), one()]);
+    expect(first.map(({ call }) => call.answer?.status)).toEqual([200, 200]);
+    expect((await one()).call.answer?.status).toBe(200);
+    expect((await one()).call.failure).toMatchObject({ kind: "throttled", retryAfterMs: 40 });
+    expect((await send(true, busy, fixed, { log: () => {} }, policy)).call.answer?.status).toBe(200);
   });
 
   test("a write is sent once: whether it took effect is not known", async () => {

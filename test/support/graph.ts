@@ -37,7 +37,7 @@ export const guestDefinition: ConnectorDefinition = {
 
 /** Asks again at once, as the real connector does after a while. */
 export const impatient: GraphPatience = {
-  retry: { attemptsMax: 4, budgetMs: 3_000, firstDelayMs: 5, delayMaxMs: 20 },
+  retry: { attemptsMax: 4, budgetMs: 3_000, firstDelayMs: 5, delayMaxMs: 20, callBudgetMs: 60_000 },
   replicationMs: 20,
 };
 

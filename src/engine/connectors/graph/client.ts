@@ -10,6 +10,7 @@ import {
   Call,
   growingDelayMs,
   HttpsHandler,
+  mayWait,
   OutcomeHandler,
   RetryHandler,
   TokenHandler,
@@ -151,6 +152,7 @@ export class GraphClient {
       const delayMs = failure.retryAfterMs ?? growingDelayMs(this.#retry, attempt);
       const tooLate = Date.now() + delayMs - begun > this.#retry.budgetMs;
       if (attempt >= this.#retry.attemptsMax || tooLate) throw failure;
+      if (!mayWait(this.#retry, context, delayMs)) throw failure;
       const left = paths.length - answers.size;
       context.log(
         `${failure.message} ${left} of ${paths.length} in a batch are asked again in ${(delayMs / 1000).toFixed(1)} s.`,

@@ -35,7 +35,7 @@ export interface GraphPatience {
 }
 
 const defaultPatience: GraphPatience = {
-  retry: { attemptsMax: 6, budgetMs: 45_000, firstDelayMs: 500, delayMaxMs: 15_000 },
+  retry: { attemptsMax: 6, budgetMs: 45_000, firstDelayMs: 500, delayMaxMs: 15_000, callBudgetMs: 90_000 },
   replicationMs: 4_000,
 };
 

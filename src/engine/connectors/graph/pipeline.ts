@@ -24,6 +24,21 @@ export interface RetryPolicy {
   readonly budgetMs: number;
   readonly firstDelayMs: number;
   readonly delayMaxMs: number;
+  /** The longest that all requests of one call of the connector wait together; then the caller schedules the rest. */
+  readonly callBudgetMs: number;
+}
+
+/** How long the requests of a call have waited, waits side by side counted once. */
+const waited = new WeakMap<ConnectorContext, { sumMs: number; untilMs: number }>();
+
+/** Takes a wait out of the call's budget. @returns false when it is used up: the wait is the caller's then */
+export function mayWait(policy: RetryPolicy, context: ConnectorContext, delayMs: number): boolean {
+  const now = Date.now();
+  const { sumMs, untilMs } = waited.get(context) ?? { sumMs: 0, untilMs: now };
+  const sum = sumMs + Math.max(0, now + delayMs - Math.max(now, untilMs));
+  if (sum > policy.callBudgetMs) return false;
+  waited.set(context, { sumMs: sum, untilMs: Math.max(untilMs, now + delayMs) });
+  return true;
 }
 
 /** Tells one attempt from the next when the service names no delay; the jitter keeps callers apart. */
@@ -100,6 +115,7 @@ export class RetryHandler extends Handler {
       if (!failure.transient || !repeatable || attempt >= this.#policy.attemptsMax || tooLate) {
         throw failure.error;
       }
+      if (!mayWait(this.#policy, call.context, delayMs)) throw failure.error;
       if (failure.error.kind === "throttled")
         throttled.publish({ system: "graph", waitMs: delayMs } satisfies ThrottledSignal);
       call.context.log(`${failure.error.message} Asking again in ${(delayMs / 1000).toFixed(1)} s.`);
