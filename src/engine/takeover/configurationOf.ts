@@ -145,7 +145,7 @@ function aboutConnector({ name, exported }: NamedConnector): readonly Finding[] 
   if (exported.kind === "graph")
     find(
       "decision",
-      "The connector of Entra Connect speaks to a service of its own; here Microsoft Graph is read, and not written. Some attributes have other names there, there are users only, and the filter is that of the guest recipe. Review objectTypes and filter, and leave out the rules that export to Entra: the configuration does not load with them.",
+      "The connector of Entra Connect speaks to a service of its own; here it is Microsoft Graph. Its object types are user and group, some attributes have other names, and what Entra Connect alone may write is not among them. The filter is that of the guest recipe, and nothing is exported without writable: true. Review objectTypes, filter and the rules that export to Entra; examples/forests-to-entra has such rules for Graph.",
     );
   if (exported.kind === "ad") {
     const excluded = exported.partitions.filter(({ selected }) => selected).flatMap(excludedWithin);
