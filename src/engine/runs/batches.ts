@@ -1,3 +1,6 @@
+/** The key after all keys that begin with this id: where the next batch begins. */
+export const after = (id: string): string => `${id}!`;
+
 /** The items in lists of at most `size`. */
 export async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
   let batch: T[] = [];

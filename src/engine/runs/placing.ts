@@ -1,0 +1,305 @@
+import { shardOf } from "../core/identity.ts";
+import {
+  asDisconnector,
+  type ConnectionDecision,
+  contributionsOf,
+  type DisconnectorReason,
+  joinKey,
+  joinLookups,
+  meets,
+  severalJoinRules,
+  severalJoinRulesMessage,
+} from "../core/inbound.ts";
+import { newMetaverseObject, reduceContributions } from "../core/metaverse.ts";
+import {
+  type ConnectorSpaceObject,
+  importedImage,
+  type MetaverseObject,
+  type ObjectError,
+  unclaimed,
+} from "../core/model.ts";
+import { decideOrphan, isOrphan } from "../core/orphans.ts";
+import { isUnsent } from "../core/outbound.ts";
+import { synchronizationError } from "../core/synchronize.ts";
+import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
+import { addCounters, type Counters } from "../stores/fence.ts";
+import type { MetaverseWrite, StoredMetaverseObject } from "../stores/metaverse.ts";
+import type { RunError } from "../stores/runs.ts";
+import { after } from "./batches.ts";
+import { isoTime } from "./engine.ts";
+import { runError } from "./importStep.ts";
+import { isEverybodyKnown } from "./orphans.ts";
+import { againOnConflict, lookupKey, type SyncContext } from "./syncContext.ts";
+
+const pointReadsMax = 64;
+
+/** What became of a batch of objects. */
+export interface PlacedBatch {
+  /** Shards of the metaverse objects that are to flow; a shard for each of them. */
+  readonly flow: string;
+  readonly statistics: Counters;
+  readonly failed: boolean;
+}
+
+/** The first phase: scope, join and projection of objects that are linked to nothing; one worker does it. */
+export class Placing {
+  readonly #context: SyncContext;
+  #everybodyKnown: Promise<boolean> | undefined;
+
+  constructor(context: SyncContext) {
+    this.#context = context;
+  }
+
+  /** Places a batch; what somebody else has changed meanwhile is decided again. */
+  place(ids: readonly string[], full: boolean): Promise<PlacedBatch> {
+    return againOnConflict(() => this.attempt(ids, full));
+  }
+
+  /** @throws StoreError "conflict" */
+  async attempt(ids: readonly string[], full: boolean): Promise<PlacedBatch> {
+    const { connectorSpace, metaverse } = this.#context.parts;
+    const writer = this.#context.slice.writer;
+    const stored = await this.#load(this.#context.connector, ids);
+    const work = new Set<string>();
+    const unlinked: Stored[] = [];
+    for (const id of ids) {
+      const one = stored.get(id);
+      if (one === undefined) continue;
+      if (one.object.metaverseId !== null) work.add(one.object.metaverseId);
+      else if (await this.#intentStands(one.object)) work.add(one.object.linking!);
+      else unlinked.push(one);
+    }
+
+    // Metaverse objects as this batch leaves them: two objects of one batch must be able to meet in one person.
+    const placed = new Map<
+      string,
+      { readonly before: StoredMetaverseObject | null; readonly after: MetaverseObject }
+    >();
+    const intents: ObjectWrite[] = [];
+    const remains: (ObjectWrite & { readonly counters: Counters })[] = [];
+    const errors: { readonly object: string; readonly error: RunError }[] = [];
+    let statistics: Counters = {};
+    let failed = false;
+    const candidatesOf = await this.#context.lookUp(unlinked.map(({ object }) => object));
+    for (const one of unlinked) {
+      const object: ConnectorSpaceObject = { ...one.object, linking: null };
+      const lookups = joinLookups(object, this.#context.configuration);
+      const candidates = new Map(
+        lookups.map((lookup) => {
+          const inStore = (candidatesOf.get(lookupKey(lookup)) ?? []).filter(
+            ({ object: found }) => !placed.has(found.id) && meets(found, lookup),
+          );
+          const inBatch = [...placed.values()].filter(({ after: found }) => meets(found, lookup));
+          return [
+            joinKey(lookup),
+            [...inStore.map((found) => found.object.id), ...inBatch.map((found) => found.after.id)],
+          ];
+        }),
+      );
+      const decision = this.#context.decideConnection(object, candidates, (id) => {
+        const inStore = [...candidatesOf.values()].flat().find(({ object: found }) => found.id === id);
+        return placed.get(id)?.after ?? inStore?.object;
+      });
+      this.#context.observer?.placed(object, lookups, candidates, decision);
+      if ("error" in decision) {
+        remains.push({
+          before: one,
+          after: stillPending(object, { ...object, pendingExport: null }, decision.error),
+          counters: { flowFailure: 1 },
+        });
+        errors.push({ object: object.id, error: runError(decision.error, object) });
+        failed = true;
+        continue;
+      }
+      if (decision.kind === "disconnector") {
+        const error = this.#placingError(object, decision, candidates);
+        const disconnector = asDisconnector(object, decision.reason);
+        // Pending until it is solved: each synchronisation tries again.
+        const afterwards =
+          disconnector === null
+            ? null
+            : error === null
+              ? await this.#orphaned(object, disconnector, decision.reason)
+              : stillPending(object, disconnector, error);
+        if (error !== null) {
+          errors.push({ object: object.id, error: runError(error, object) });
+          failed = true;
+        }
+        for (const id of await this.#unsentAt(object)) work.add(id);
+        const counter = decision.reason === "filtered" ? "disconnectorFiltered" : "disconnectorRemains";
+        const counters = afterwards === null ? {} : { [counter]: 1 };
+        if (afterwards !== null && sameState(one.object, afterwards))
+          statistics = addCounters(statistics, counters);
+        else remains.push({ before: one, after: afterwards, due: this.#context.due(afterwards), counters });
+        continue;
+      }
+      if (decision.kind === "stay") continue;
+      const { metaverseId } = decision;
+      const known = placed.get(metaverseId) ?? (await this.#existing(metaverseId, candidatesOf));
+      const base = known?.after ?? newMetaverseObject(metaverseId, decision.metaverseObjectType);
+      intents.push({ before: one, after: { ...unclaimed(object), linking: metaverseId } });
+      placed.set(metaverseId, {
+        before: known?.before ?? null,
+        after: this.#firstContributions(object, {
+          ...base,
+          connectors: [
+            ...base.connectors.filter(({ id }) => id !== object.id),
+            { connector: this.#context.connector, id: object.id },
+          ],
+        }),
+      });
+      work.add(metaverseId);
+    }
+
+    // Commit order: the intent, then the metaverse; the link itself and the flows follow in the second phase.
+    await connectorSpace.write(writer, intents);
+    await metaverse.write(
+      writer,
+      [...placed].map(
+        ([id, { before, after: object }]): MetaverseWrite => ({
+          before,
+          after: object,
+          id,
+          ...(full ? {} : { work: "add" as const }),
+        }),
+      ),
+      this.#context.indexed,
+    );
+    if (!full)
+      await metaverse.addWork(
+        writer,
+        [...work].filter((id) => !placed.has(id)),
+      );
+    await this.#context.markPending(remains);
+    await this.#context.markExports(remains.flatMap(({ after: object }) => object ?? []));
+    await connectorSpace.write(writer, remains);
+    await this.#context.slice.report(errors);
+    return { flow: [...work].map(shardOf).join(""), statistics, failed };
+  }
+
+  async #load(connector: string, ids: readonly string[]): Promise<Map<string, Stored>> {
+    const { connectorSpace } = this.#context.parts;
+    if (ids.length <= pointReadsMax) return connectorSpace.getMany(connector, ids);
+    const wanted = new Set(ids);
+    const found = new Map<string, Stored>();
+    const sorted = [...ids].sort();
+    // Many neighbours: a range read costs one request per thousand rows.
+    for await (const stored of connectorSpace.range(
+      connector,
+      shardOf(sorted[0]!),
+      sorted[0]!,
+      after(sorted.at(-1)!),
+    )) {
+      if (wanted.has(stored.object.id)) found.set(stored.object.id, stored);
+    }
+    return found;
+  }
+
+  /** A disconnector with what shall become of it when it belongs to nobody. */
+  async #orphaned(
+    before: ConnectorSpaceObject,
+    disconnector: ConnectorSpaceObject,
+    reason: DisconnectorReason,
+  ): Promise<ConnectorSpaceObject> {
+    const { orphans } = this.#context.configuration.connectors.get(this.#context.connector) ?? {};
+    const times = isOrphan(disconnector, reason, this.#context.configuration) ? orphans : undefined;
+    return decideOrphan({ ...disconnector, pendingExport: before.pendingExport }, times, {
+      isProven: times !== undefined && (await this.#isEverybodyKnown()),
+      now: isoTime(this.#context.nowMs),
+    });
+  }
+
+  /** Whether all who could own an account of this connector are in the metaverse; asked once a time slice. */
+  #isEverybodyKnown(): Promise<boolean> {
+    this.#everybodyKnown ??= isEverybodyKnown(
+      this.#context.parts,
+      this.#context.connector,
+      this.#context.configuration,
+    );
+    return this.#everybodyKnown;
+  }
+
+  /** Whether the metaverse object knows of an unfinished link: then it is finished, else decided anew. */
+  async #intentStands(object: ConnectorSpaceObject): Promise<boolean> {
+    if (object.linking === null) return false;
+    const found = await this.#context.parts.metaverse.get(object.linking);
+    return found?.object.connectors.some(({ id }) => id === object.id) ?? false;
+  }
+
+  async #existing(
+    id: string,
+    candidatesOf: ReadonlyMap<string, readonly StoredMetaverseObject[]>,
+  ): Promise<{ readonly before: StoredMetaverseObject; readonly after: MetaverseObject } | undefined> {
+    const before =
+      [...candidatesOf.values()].flat().find(({ object }) => object.id === id) ??
+      (await this.#context.parts.metaverse.get(id));
+    return before === undefined ? undefined : { before, after: before.object };
+  }
+
+  /** Values enough for the objects that come after to join; the second phase decides them all anew. */
+  #firstContributions(object: ConnectorSpaceObject, metaverse: MetaverseObject): MetaverseObject {
+    const image = importedImage(object);
+    if (image === null || Object.keys(metaverse.attributes).length > 0) return metaverse;
+    try {
+      const clock = { now: this.#context.now, random: () => this.#context.parts.random() };
+      const contributions = contributionsOf(object, image, metaverse, this.#context.configuration, clock);
+      return {
+        ...metaverse,
+        attributes: reduceContributions(contributions, {}, isoTime(this.#context.nowMs)),
+      };
+    } catch {
+      return metaverse; // a flow that fails is that object's error in the second phase, with its message
+    }
+  }
+
+  /** Null: being a disconnector is no error. */
+  #placingError(
+    object: ConnectorSpaceObject,
+    { reason, rule }: Extract<ConnectionDecision, { kind: "disconnector" }>,
+    candidates: ReadonlyMap<string, readonly string[]>,
+  ): ObjectError | null {
+    if (reason !== "ambiguous-join" && reason !== severalJoinRules) return null;
+    const found = [...candidates.values()].find(({ length }) => length > 1) ?? [];
+    const message =
+      reason === severalJoinRules
+        ? severalJoinRulesMessage(rule ?? "")
+        : `Join rule matched several metaverse objects: ${found.join(", ")}. Make the rule more specific, or join by hand.`;
+    const failure = { code: reason, message, ...(rule !== undefined && { rule }) };
+    return synchronizationError(object, failure, isoTime(this.#context.nowMs));
+  }
+
+  /**
+   * The metaverse objects for which something at the DN of this new object was provisioned and never sent: their
+   * provisioning is tried again, and may mean this one (SEMANTICS S6).
+   */
+  async #unsentAt(object: ConnectorSpaceObject): Promise<readonly string[]> {
+    if (object.pendingImport?.change !== "add") return [];
+    const found = await this.#context.parts.connectorSpace.findByDn(this.#context.connector, object.dn);
+    return found.flatMap(({ object: other }) =>
+      other.id !== object.id && isUnsent(other) ? (other.metaverseId ?? []) : [],
+    );
+  }
+}
+
+/** A disconnector whose placing failed: another synchronisation, delta too, is to place it. */
+function stillPending(
+  object: ConnectorSpaceObject,
+  disconnector: ConnectorSpaceObject,
+  error: ObjectError,
+): ConnectorSpaceObject {
+  const { synchronized, pendingImport } = object;
+  const pending = pendingImport ?? { change: "update", image: synchronized };
+  return { ...disconnector, synchronized, pendingImport: pending, error };
+}
+
+/** Whether a disconnector stays exactly as it is. */
+function sameState(a: ConnectorSpaceObject, b: ConnectorSpaceObject): boolean {
+  return (
+    a.pendingImport === null &&
+    a.linking === b.linking &&
+    a.disconnector === b.disconnector &&
+    a.error === b.error &&
+    a.orphan === b.orphan &&
+    a.pendingExport === b.pendingExport
+  );
+}
