@@ -22,7 +22,7 @@ describe("whatever the population, a delta cycle", () => {
   beforeAll(async () => {
     small = await settled(200);
     large = await settled(2_000);
-  });
+  }, 60_000);
 
   test("with nothing to do costs fewer than 60 requests, its start by the timer included, and 7 messages", async () => {
     for (const deployment of [small, large]) {
