@@ -17,7 +17,7 @@ beforeAll(async () => {
   direct = new AzureTables({ connectionString: azurite.connectionString });
   faulty = new AzureTables(
     { connectionString: proxy.connectionString },
-    { requestMs: 30_000, firstDelayMs: 10 },
+    { requestMs: 240_000, firstDelayMs: 10 },
   );
 });
 afterAll(async () => {

@@ -26,14 +26,14 @@ export type TableAccount =
 
 /** Milliseconds. */
 export interface TablePatience {
-  /** For the answer to one request; the service itself gives up after 30 s. */
+  /** For the answer to one request. */
   readonly requestMs: number;
   /** Before the first of five repetitions of a request that was throttled or whose connection broke; it doubles. */
   readonly firstDelayMs: number;
 }
 
-/** A request is given up well within a lease of 60 s. */
-const defaultPatience: TablePatience = { requestMs: 30_000, firstDelayMs: 250 };
+/** The service gives up after 30 s and says so; an emulator may be slower. What is longer never comes. */
+const defaultPatience: TablePatience = { requestMs: 90_000, firstDelayMs: 250 };
 
 /** Azure Table Storage, or Azurite. A table is created when it is first used. */
 export class AzureTables implements Tables {
