@@ -52,6 +52,14 @@ describe("links", () => {
     expect(links.length).toBeGreaterThan(60);
   });
 
+  test("lead from the index to every document", () => {
+    const listed = links
+      .filter(({ file }) => file === "docs/README.md")
+      .map(({ target }) => `docs/${target}`);
+    const others = globSync("docs/*.md").filter((file) => file !== "docs/README.md");
+    expect(others.filter((file) => !listed.includes(file))).toEqual([]);
+  });
+
   test("of code and infrastructure lead to documents that are there", () => {
     const sources = globSync([
       "{src,cli,sandbox,scripts,config,infra}/**/*.{ts,yaml,bicep,ps1,kql,json}",
