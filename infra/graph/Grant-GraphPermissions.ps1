@@ -8,8 +8,8 @@
 .PARAMETER PrincipalId
   Object id of the managed identity; default: what azd provisioned (VESTIBULE_PRINCIPAL_ID).
 .PARAMETER Permission
-  Reading guests needs User.Read.All. GroupMember.Read.All only if a connector's scope names groups, or it imports
-  groups. docs/connectors.md lists what exports need.
+  Reading guests needs User.Read.All. GroupMember.Read.All only if a connector's scope names groups, Group.Read.All if it
+  imports groups. docs/connectors.md lists what exports need.
 .PARAMETER Environment
   The cloud: Global, USGov, USGovDoD or China.
 .EXAMPLE

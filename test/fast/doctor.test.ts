@@ -46,7 +46,9 @@ describe("permissions of the identity", () => {
     [["User.Read.All"], { writable: false, groups: ["g"] }, "failed", "lacks GroupMember.Read.All"],
     [["User.Read.All", "GroupMember.Read.All"], { writable: false, groups: ["g"] }, "ok", "GroupMember"],
     [["Directory.Read.All"], { writable: false }, "warning", "Directory.Read.All"],
-    [["User.Read.All"], { writable: false, types }, "failed", "lacks GroupMember.Read.All"],
+    [["User.Read.All", "GroupMember.Read.All"], { writable: false, types }, "failed", "lacks Group.Read.All"],
+    [["User.Read.All", "Group.Read.All"], { writable: false, types }, "ok", "Group.Read.All"],
+    [["Group.Read.All"], { writable: false, types: ["group"] as const }, "ok", "Group.Read.All"],
     [
       ["User.ReadWrite.All", "GroupMember.Read.All"],
       { writable: true, types },

@@ -150,8 +150,9 @@ export class GraphConnector implements Connector {
   }
 
   async ping(): Promise<void> {
-    // One of the few reads that User.Read.All allows without more.
-    const body = await this.#client.get(this.#client.url("/users?$top=1&$select=id"), { log: () => {} });
+    // One of the few reads that the least permission allows without more.
+    const url = this.#client.url(`${this.#types[0]!.collection}?$top=1&$select=id`);
+    const body = await this.#client.get(url, { log: () => {} });
     if (!Array.isArray((body as { value?: unknown } | undefined)?.value))
       throw notGraph("a page without `value`");
   }

@@ -28,21 +28,30 @@ export function permissionsNeeded({
 }: Purpose): string[][] {
   const broad = ["Directory.Read.All", "Directory.ReadWrite.All"];
   const hasGroups = types.includes("group");
+  const users = writable
+    ? ["User.ReadWrite.All", "Directory.ReadWrite.All"]
+    : ["User.Read.All", "User.ReadWrite.All", ...broad];
   return [
-    writable
-      ? ["User.ReadWrite.All", "Directory.ReadWrite.All"]
-      : ["User.Read.All", "User.ReadWrite.All", ...broad],
+    ...(types.includes("user") ? [users] : []),
     ...(writable && invitationRedirectUrl !== undefined
       ? [["User.Invite.All", "User.ReadWrite.All", "Directory.ReadWrite.All"]]
       : []),
     ...(hasGroups && writable
       ? [["Group.ReadWrite.All", "Directory.ReadWrite.All"]]
-      : hasGroups || groups.length > 0
-        ? [["GroupMember.Read.All", "Group.Read.All", "Group.ReadWrite.All", ...broad]]
-        : []),
+      : hasGroups
+        ? // Deleted groups are more than members.
+          [["Group.Read.All", "Group.ReadWrite.All", ...broad]]
+        : groups.length > 0
+          ? [["GroupMember.Read.All", "Group.Read.All", "Group.ReadWrite.All", ...broad]]
+          : []),
   ];
 }
 
+const userReads: readonly [what: string, path: string][] = [
+  ["Graph users", "/users?$top=1&$select=id"],
+  ["Graph deleted users", "/directory/deletedItems/microsoft.graph.user?$top=1&$select=id"],
+  ["Graph delta", "/users/delta?$select=id&$deltatoken=latest"],
+];
 const groupReads: readonly [what: string, path: string][] = [
   ["Graph groups", "/groups?$top=1&$select=id"],
   ["Graph deleted groups", "/directory/deletedItems/microsoft.graph.group?$top=1&$select=id"],
@@ -57,9 +66,7 @@ export async function* examineTenant(examination: GraphExamination): AsyncGenera
   yield permissions;
   if (permissions.status === "failed") return;
   const reads: readonly [what: string, path: string][] = [
-    ["Graph users", "/users?$top=1&$select=id"],
-    ["Graph deleted users", "/directory/deletedItems/microsoft.graph.user?$top=1&$select=id"],
-    ["Graph delta", "/users/delta?$select=id&$deltatoken=latest"],
+    ...(types.includes("user") ? userReads : []),
     ...(types.includes("group") ? groupReads : []),
   ];
   for (const [what, path] of reads) {

@@ -62,7 +62,7 @@ export class ReferenceExport {
 
   async #remove(name: string, ids: readonly string[]): Promise<ExportResult | undefined> {
     const answers = await inParallel(removalsInFlight, ids, (id) =>
-      this.#scope.write("DELETE", `${this.#scope.path}/${name}/${id}/$ref`),
+      this.#scope.write("DELETE", `${this.#scope.path}/${name}/${encodeURIComponent(id)}/$ref`),
     );
     const refused = answers.find(({ status }) => status >= 300 && status !== 404);
     return refused === undefined ? undefined : refusal(refused, this.#scope.dn);

@@ -50,7 +50,7 @@ export function answerFailure(answer: GraphAnswer): ConnectorError {
   if (status === 403) {
     return new ConnectorError(
       "permission-denied",
-      `${said}. Grant the managed identity the application permission User.Read.All (User.ReadWrite.All where the connector is writable), and GroupMember.Read.All where it reads groups (Group.ReadWrite.All where it writes them).`,
+      `${said}. Grant the managed identity the application permission User.Read.All (User.ReadWrite.All where the connector is writable), GroupMember.Read.All where groups limit it, and Group.Read.All where it imports groups (Group.ReadWrite.All where it exports them).`,
     );
   }
   if (status === 429) {

@@ -195,7 +195,7 @@ export abstract class ObjectExport {
     const links = changes.filter(({ name }) => this.isReference(name));
     const references = new ReferenceExport({
       write: this.write,
-      linkTo: (other) => this.scope.client.url(`/directoryObjects/${other}`),
+      linkTo: (other) => this.scope.client.url(`/directoryObjects/${encodeURIComponent(other)}`),
       path: `${this.type.collection}/${id}`,
       dn: this.change.dn,
       isNew: this.change.change === "add",
