@@ -42,7 +42,7 @@ export async function run(size: Size): Promise<void> {
     { name: "with a password, 40 ms latency", count: few ? 64 : 256, latencyMs: 40, withPassword: true },
     { name: "without a password, 40 ms latency", count: few ? 64 : 256, latencyMs: 40, withPassword: false },
   ];
-  const samba = await openDomain("bench-export");
+  const samba = await openDomain("bench-export", "tdb");
   const folder = await mkdtemp(join(tmpdir(), "bench-export-"));
   try {
     const rows = [[`new accounts into Samba, median of ${rounds}`, "ldapadd/s", "connector/s", "ratio"]];

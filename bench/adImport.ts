@@ -12,7 +12,7 @@ const pageSize = 1000;
 
 export async function run(size: Size): Promise<void> {
   const [count, rounds] = size === "quick" ? [1000, 1] : [20_000, 5];
-  const samba = await openDomain(`bench-import-${count}`);
+  const samba = await openDomain(`bench-import-${count}`, "mdb");
   try {
     await populate(samba, count);
     const connector = connectTo(samba, { pageSize });

@@ -27,7 +27,7 @@ const collectors = {
 
 export async function run(size: Size): Promise<void> {
   const populations: Populations = size === "quick" ? [1_000, 10_000] : [10_000, 100_000];
-  const rounds = size === "quick" ? 1 : 5;
+  const rounds = size === "quick" ? 1 : 3; // they hardly differ
   const rows = [
     [
       `peak memory of an import, median of ${rounds}`,

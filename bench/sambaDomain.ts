@@ -9,15 +9,16 @@ import { type SambaServer, sambaAvailable, startSamba } from "../sandbox/samba/s
 import { AdConnector } from "../src/engine/connectors/ad/adConnector.ts";
 import { adSettingsSchema } from "../src/engine/connectors/ad/settings.ts";
 import { encodePassword } from "../src/engine/connectors/ad/values.ts";
+import { newPassword } from "../src/engine/connectors/password.ts";
 import type { ExportChange } from "../src/engine/ports/connector.ts";
 
 const root = join(import.meta.dirname, "..", ".test");
 
 /** `name` is the folder under .test that keeps the domain from one run to the next. Debian's packages are installed. */
-export async function openDomain(name: string): Promise<SambaServer> {
+export async function openDomain(name: string, store: "tdb" | "mdb"): Promise<SambaServer> {
   const available = sambaAvailable();
   if (!available.ok) throw new Error(`${available.reason}; the parts graph and memory need none.`);
-  return startSamba({ dir: join(root, name), cacheDir: join(root, "samba-cache") });
+  return startSamba({ dir: join(root, name), cacheDir: join(root, "samba-cache"), store });
 }
 
 export const guestAttributes = [
@@ -101,7 +102,8 @@ export async function writeLdif(
     const lines = [`dn: ${dn}`, "objectClass: user"];
     for (const [name, value] of Object.entries(attributes)) lines.push(`${name}: ${value}`);
     if (withPassword) {
-      const password = encodePassword(`Aa1!${randomBytes(16).toString("hex")}`);
+      const { sAMAccountName: accountName, displayName } = attributes;
+      const password = encodePassword(newPassword({ accountName, displayName }));
       lines.push(`unicodePwd:: ${password.toString("base64")}`);
     }
     return lines.join("\n");

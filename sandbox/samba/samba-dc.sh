@@ -24,6 +24,7 @@ DC_REALM=${DC_REALM:-CONTOSO.LOCAL}
 DC_HOST=${DC_HOST:-dc1}
 DC_GUEST_OU=${DC_GUEST_OU:-AAD Guest Users}      # the OU under the domain root that the service account may write
 DC_READ_DELETED=${DC_READ_DELETED:-yes}          # yes: the service account sees tombstones
+DC_STORE=${DC_STORE:-tdb}                        # mdb for many objects: adding to tdb gets slow with their number
 SERVICE_ACCOUNT=svc-vestibule
 
 # bash's own case conversion keeps this independent of the caller's locale
@@ -136,7 +137,7 @@ CONF
 provision() {
   rm -rf "$state"
   mkdir -p "$DC_DIR/log"
-  local cached=${DC_CACHE:+$DC_CACHE/$realm.tar}
+  local cached=${DC_CACHE:+$DC_CACHE/$realm-$DC_STORE.tar}
   if [ -n "$cached" ] && [ -s "$cached" ]; then
     tar -C "$DC_DIR" -xf "$cached"
     write_conf
@@ -144,7 +145,7 @@ provision() {
   fi
   samba-tool domain provision --server-role=dc --use-rfc2307 --dns-backend=NONE \
     --realm="${DC_REALM^^}" --domain="${domain^^}" --host-name="$DC_HOST" --host-ip="$DC_ADDR" \
-    --adminpass="$(new_password)" --backend-store=tdb --targetdir="$state" --option='ldb:nosync=true' \
+    --adminpass="$(new_password)" --backend-store="$DC_STORE" --targetdir="$state" --option='ldb:nosync=true' \
     --option="interfaces=$DC_ADDR/8" --option='bind interfaces only=yes' >"$DC_DIR/log/provision.log" 2>&1 ||
     { tail -5 "$DC_DIR/log/provision.log" >&2; fail "the domain could not be provisioned"; }
   write_conf

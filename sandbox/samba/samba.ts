@@ -25,6 +25,8 @@ export interface SambaOptions {
   readonly guestOu?: string;
   /** Whether the service account sees deleted objects; default true. */
   readonly readDeleted?: boolean;
+  /** Of the database: `mdb` for tens of thousands of objects, which `tdb`, the default, takes ever longer to add to. */
+  readonly store?: "tdb" | "mdb";
   /** Keeps the empty domain, so that a new `dir` takes one second and not six. */
   readonly cacheDir?: string;
 }
@@ -81,6 +83,7 @@ export async function startSamba(options: SambaOptions): Promise<SambaServer> {
     DC_REALM: realm,
     DC_GUEST_OU: guestOu,
     DC_READ_DELETED: options.readDeleted === false ? "no" : "yes",
+    DC_STORE: options.store ?? "tdb",
     DC_CACHE: options.cacheDir === undefined ? "" : resolve(options.cacheDir),
   };
 

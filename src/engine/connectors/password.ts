@@ -7,10 +7,14 @@ const classes = [
   "!#$%&()*+,-./:;<=>?@[]^_{|}~",
 ] as const;
 const alphabet = classes.join("");
-const length = 80;
+/**
+ * One block of the hash that makes Kerberos keys of it (PBKDF2 with HMAC-SHA1, RFC 3962): of a longer password a domain
+ * controller hashes each of 4,096 rounds twice. Measured with Samba: 36 ms for 80 characters, 29 ms for 64.
+ */
+const length = 64;
 
 /**
- * A password that nobody will know: 80 characters of a CSPRNG, about 500 bits. It is sent once and kept nowhere.
+ * A password that nobody will know: 64 characters of a CSPRNG, about 415 bits. It is sent once and kept nowhere.
  * @param account what the password must not contain, or Active Directory refuses it ("Password must meet complexity
  *   requirements"): the account name, and of the display name each part of three or more characters. A short name
  *   like "Lee" is found in one of a thousand such passwords.
