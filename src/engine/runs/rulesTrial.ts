@@ -1,7 +1,8 @@
 /**
  * What a set of rules would do to everybody, worked out before it is activated: the comparison of `rulesDiff.ts`, but
- * within the one step that decides about the set, so one worker does its shards one after the other.
+ * within the one step that decides about the set, so one worker does all shards.
  */
+import pMap from "p-map";
 import type { Configuration, ConfigurationFile } from "../core/configuration.ts";
 import { limitsBeyondWhich } from "../core/limits.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
@@ -36,9 +37,11 @@ export interface TrialCursor {
   readonly version: string;
   /** What is left to do, the first of them under way. */
   readonly phases: readonly { readonly profile: string; readonly connector: string }[];
-  /** Of that phase: shards left, the first of them under way. */
+  /** Of that phase: shards that can be worked on now, and the one that begins when they are done. */
   readonly shards: readonly string[];
-  readonly inner: string | null;
+  readonly last: string | null;
+  /** Where each of those shards stands that has begun. */
+  readonly inner: Readonly<Record<string, string>>;
   /** False: there is nobody to look at. */
   readonly anybody: boolean;
   /** Effects so far, by connector. */
@@ -53,6 +56,8 @@ export interface TrialParts extends DiffParts {
 }
 
 const firstShard = "main";
+const shardsAtOnce = 6;
+const phaseStart = { shards: [firstShard], last: null, inner: {} };
 
 export class RulesTrial {
   readonly #trial: TrialParts;
@@ -69,7 +74,7 @@ export class RulesTrial {
   async begin(against: string, version: string, texts: readonly ConfigurationFile[]): Promise<TrialCursor> {
     const { diffs, parts, deployment, tried, active } = this.#trial;
     const anybody = await this.#isAnybodyThere();
-    const cursor = { against, version, phases: [], shards: [firstShard], inner: null, anybody, counts: {} };
+    const cursor: TrialCursor = { against, version, phases: [], ...phaseStart, anybody, counts: {} };
     if (!anybody) return cursor;
     await diffs.addRules({ version, texts }, isoTime(parts.clock.now()));
     const [changed, before] = [await tried(version), await active()];
@@ -101,31 +106,45 @@ export class RulesTrial {
       const [phase, ...phases] = cursor.phases;
       if (phase === undefined) break;
       const { profile, connector } = phase;
-      const [shard, ...shards] = cursor.shards;
       const run = { ...slice.run, rulesVersion: cursor.version };
       const step = { ...slice.step, connector, profile, type: "rulesDiff" as const };
-      if (shard === undefined) {
+      if (cursor.shards.length === 0 && cursor.last === null) {
         if (profile !== diffProfiles.effects) await this.#sync.finish(run, step, () => isOurs(slice));
-        await move({ phases, shards: [firstShard] });
+        await move({ phases, ...phaseStart });
         continue;
       }
-      const part: Slice = {
-        ...slice,
-        run,
-        step,
-        shard,
-        cursor: cursor.inner,
-        save: (inner, counted = {}) =>
-          move({ inner, counts: withCounts(cursor.counts, connector, counted, profile) }),
-        report: async () => undefined, // what fails with them is told when they are active
+      if (cursor.shards.length === 0) await move({ shards: [cursor.last!], last: null });
+      const failures: unknown[] = [];
+      const workOn = async (shard: string): Promise<void> => {
+        const part: Slice = {
+          ...slice,
+          run,
+          step,
+          shard,
+          cursor: cursor.inner[shard] ?? null,
+          save: (at, counted = {}) =>
+            move({
+              inner: { ...cursor.inner, [shard]: at },
+              counts: withCounts(cursor.counts, connector, counted, profile),
+            }),
+          overBudget: () => failures.length > 0 || slice.overBudget(),
+          report: async () => undefined, // what fails with them is told when they are active
+        };
+        const isSync = profile !== diffProfiles.effects;
+        const outcome = await (isSync ? this.#sync.work(part) : this.#effects.find(part));
+        if (outcome.kind === "continue") {
+          await move({ inner: { ...cursor.inner, [shard]: outcome.cursor } });
+          return;
+        }
+        const left = cursor.shards.filter((one) => one !== shard);
+        const { [shard]: _, ...inner } = cursor.inner;
+        const { nextShards = [], lastShard = cursor.last } = outcome;
+        await move({ shards: [...left, ...nextShards], last: lastShard, inner });
       };
-      const outcome = await (profile === diffProfiles.effects
-        ? this.#effects.find(part)
-        : this.#sync.work(part));
-      if (outcome.kind === "continue") return { ...cursor, inner: outcome.cursor };
-      const { nextShards = [], lastShard } = outcome;
-      const more = lastShard === undefined ? nextShards : [...nextShards, lastShard];
-      await move({ shards: [...shards, ...more], inner: null });
+      // All of them have come to rest before the first failure is told: whoever goes on then works alone.
+      const guarded = (shard: string) => workOn(shard).catch((error) => void failures.push(error));
+      await pMap(cursor.shards, guarded, { concurrency: shardsAtOnce });
+      if (failures.length > 0) throw failures[0];
       if (slice.overBudget()) return cursor;
     }
     const { against, anybody, counts } = cursor;
