@@ -1,5 +1,5 @@
 import type { ConfigurationFile } from "../core/configuration.ts";
-import { prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
+import { type Operation, prefixRange, type Row, rowsOf, StoreError, type Tables } from "../ports/tables.ts";
 import type { Counters } from "./fence.ts";
 import { transactionsOf } from "./limits.ts";
 import { OverlayTables } from "./overlay/overlayTables.ts";
@@ -101,13 +101,16 @@ export class DiffStore {
       readonly effect: object;
     }[],
   ): Promise<void> {
-    for (const { connector, kind, id, effect } of effects) {
-      const { properties, spillRows } = encodeTexts(id, { effect: JSON.stringify(effect) });
-      const row = `${effectPrefix}${connector}|${kind}|${id}`;
-      for (const chunk of transactionsOf(spillRows))
+    const encoded = effects.map(({ connector, kind, id, effect }) => ({
+      row: `${effectPrefix}${connector}|${kind}|${id}`,
+      ...encodeTexts(id, { effect: JSON.stringify(effect) }),
+    }));
+    const write = async (operations: readonly Operation[]) => {
+      for (const chunk of transactionsOf(operations))
         await this.#tables.transact(tableNames.diffs, runId, chunk);
-      await this.#tables.transact(tableNames.diffs, runId, [{ kind: "replace", row, properties }]);
-    }
+    };
+    await write(encoded.flatMap(({ spillRows }) => spillRows));
+    await write(encoded.map(({ row, properties }) => ({ kind: "replace", row, properties })));
   }
 
   /** One page by connector, then kind, then id. */
