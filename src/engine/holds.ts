@@ -45,8 +45,8 @@ export class Holds {
 
   async #exists(metaverseId: string): Promise<boolean> {
     if (!/^[0-9a-f]{32}$/.test(metaverseId)) return false;
-    const stored = await this.#engine.metaverse.get(metaverseId);
-    return stored !== undefined && !stored.object.deleted;
+    // One that is deleted, and whose account is to follow, counts: it is what a hold is wanted for most.
+    return (await this.#engine.metaverse.get(metaverseId)) !== undefined;
   }
 
   async #remember(

@@ -68,6 +68,27 @@ test("nothing is exported for a person on hold, until the hold ends by itself or
   ]);
 });
 
+test("a person who is gone, and whose account is to be deleted, can still be put on hold", async () => {
+  const world = new EngineWorld();
+  const guest = world.addGuest(0);
+  world.addGuest(1);
+  await world.cycle("initial");
+  const person = await personOf(world, guest);
+  world.guests.remove(guest, "deleted");
+  await world.cycle("delta");
+  world.now += 31 * 24 * hour;
+  await world.profile("AADMA", "Delta Synchronization");
+  expect((await new ExportPlans(world.engine).page("ADMA", 10)).counts.delete).toBe(1);
+  const holds = new Holds(world.engine);
+  expect(await holds.hold(person, "Legal has asked.", null, "ann@corp.example")).not.toBeNull();
+  for (let cycle = 0; cycle < 2; cycle++) await world.cycle("delta");
+  expect(world.accountsOf(guest)).toHaveLength(1);
+  await holds.release(person, "ann@corp.example", null);
+  await world.cycle("delta");
+  expect(world.accountsOf(guest)).toHaveLength(0);
+  expect(await holds.hold(person, "Too late.", null, "ann@corp.example")).toBeNull();
+});
+
 test("a person who is put on hold while an export is under way is left out from the next batch on", async () => {
   const world = new EngineWorld({ connector: { exportBatchMax: 1 } });
   const guests = [0, 1, 2, 3].map((number) => world.addGuest(number));

@@ -426,7 +426,7 @@ function changedSince(item: PlanItem, object: ConnectorSpaceObject | undefined, 
     dn: object?.dn ?? null,
     rule: null,
     attribute: null,
-    message: `The ${item.kind} that was approved is not what is pending now. It was left out; what is pending waits for another decision.`,
+    message: `The ${item.kind} that was approved is not what is pending now. It was left out; the next export decides about what is pending.`,
     firstOccurred: now,
     retryCount: 0,
   };
