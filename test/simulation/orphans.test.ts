@@ -1,6 +1,7 @@
 /** Accounts that belong to nobody over the real engine: left alone, or disabled and deleted, and given back. */
 import { describe, expect, test } from "vitest";
 import type { Configuration, ConnectorConfiguration } from "../../src/engine/core/configuration.ts";
+import { isOrphan } from "../../src/engine/core/orphans.ts";
 import { Previews } from "../../src/engine/preview.ts";
 import { Queries } from "../../src/engine/queries.ts";
 import { recipe } from "../fast/support/guestWorld.ts";
@@ -189,6 +190,34 @@ describe("never touched", () => {
     await world.profile("ADMA", "Full Synchronization");
     await world.profile("ADMA", "Export");
     expect([service, explicit, left].map(control)).toEqual([enabled, enabled, disabled]);
+  });
+
+  test("is what no rule would link, and none of it costs an idle cycle anything", async () => {
+    expect(isOrphan({ connector: "ADMA", objectType: "user" }, "no-rule", recipe)).toBe(true);
+    expect(isOrphan({ connector: "ADMA", objectType: "group" }, "no-rule", recipe)).toBe(false);
+    for (const reason of ["filtered", "explicit", "ambiguous-join"] as const)
+      expect(isOrphan({ connector: "ADMA", objectType: "user" }, reason, recipe)).toBe(false);
+    const filter = [[{ attribute: "displayName", operator: "EQUAL" as const, value: "service by hand" }]];
+    const world = worldOf(configured({ orphans: { disableAfterMs: 0, deleteAfterMs: null }, filter }));
+    for (const name of ["service", "left", "right"]) addAccount(world, name);
+    // Cannot be disabled: its directory does not say whether it is.
+    world.accounts.add(`CN=contact,${guestOu}`, { displayName: "Contact" });
+    await world.cycle("initial");
+    await world.cycle("delta");
+    expect(await world.engine.connectorSpace.nextDue("ADMA")).toBeNull();
+    expect(await orphansOf(world)).toMatchObject([
+      { next: null, since: expect.any(String) },
+      { next: null },
+      { next: null },
+      { next: null, since: null },
+    ]);
+    const { transactions } = world.tables;
+    await world.cycle("delta");
+    const without = worldOf(recipe);
+    for (const name of ["initial", "delta", "delta"] as const) await without.cycle(name);
+    const before = without.tables.transactions;
+    await without.cycle("delta");
+    expect(world.tables.transactions - transactions).toBe(without.tables.transactions - before);
   });
 
   test("is one that was moved out of the organisational unit meanwhile", async () => {

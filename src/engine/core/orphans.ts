@@ -33,7 +33,7 @@ export const disablingAttributes: readonly string[] = ["userAccountControl", "ac
  * what no rule speaks of is none.
  */
 export function isOrphan(
-  { connector, objectType }: ConnectorSpaceObject,
+  { connector, objectType }: Pick<ConnectorSpaceObject, "connector" | "objectType">,
   reason: DisconnectorReason,
   { rules }: Pick<SyncConfiguration, "rules">,
 ): boolean {
@@ -77,7 +77,10 @@ export function decideOrphan(
   );
 }
 
-/** When the orphan is to be looked at again because of the time alone (ISO 8601); null: never. */
+/**
+ * When an unlinked object is to be looked at because of the time alone (ISO 8601); null: never. One of which it is not
+ * known yet whether it is an orphan is to be looked at now.
+ */
 export function orphanDue(
   object: ConnectorSpaceObject,
   times: OrphanTimes | undefined,
@@ -88,8 +91,11 @@ export function orphanDue(
   if (disconnector !== "normal" || anchor === null || importedImage(object) === null) return null;
   if (object.escrow !== null || object.unconfirmed !== null || object.pendingExport !== null) return null;
   if (orphan === null) return now;
-  if (orphan.disabledSince === null) return latest(after(orphan.since, times.disableAfterMs), now);
-  return times.deleteAfterMs === null ? null : latest(after(orphan.disabledSince, times.deleteAfterMs), now);
+  const { since, disabledSince } = orphan;
+  if (disabledSince !== null && times.deleteAfterMs === null) return null;
+  const at =
+    disabledSince === null ? after(since, times.disableAfterMs) : after(disabledSince, times.deleteAfterMs!);
+  return at > now ? at : null; // what has been due has been decided
 }
 
 /** What comes next for it, and when (ISO 8601); null: nothing. */
@@ -154,4 +160,3 @@ function deleting(since: string, disabledSince: string): PendingExport {
 }
 
 const after = (since: string, ms: number) => new Date(Date.parse(since) + ms).toISOString();
-const latest = (a: string, b: string) => (a > b ? a : b);

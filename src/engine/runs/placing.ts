@@ -18,7 +18,7 @@ import {
   type ObjectError,
   unclaimed,
 } from "../core/model.ts";
-import { decideOrphan, isOrphan } from "../core/orphans.ts";
+import { decideOrphan, isOrphan, orphanDue } from "../core/orphans.ts";
 import { isUnsent } from "../core/outbound.ts";
 import { synchronizationError } from "../core/synchronize.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
@@ -115,12 +115,10 @@ export class Placing {
         const error = this.#placingError(object, decision, candidates);
         const disconnector = asDisconnector(object, decision.reason);
         // Pending until it is solved: each synchronisation tries again.
-        const afterwards =
-          disconnector === null
-            ? null
-            : error === null
-              ? await this.#orphaned(object, disconnector, decision.reason)
-              : stillPending(object, disconnector, error);
+        const { after: afterwards, due } =
+          disconnector === null || error !== null
+            ? { after: disconnector && stillPending(object, disconnector, error!), due: null }
+            : await this.#orphaned(one, disconnector, decision.reason);
         if (error !== null) {
           errors.push({ object: object.id, error: runError(error, object) });
           failed = true;
@@ -128,9 +126,9 @@ export class Placing {
         for (const id of await this.#unsentAt(object)) work.add(id);
         const counter = decision.reason === "filtered" ? "disconnectorFiltered" : "disconnectorRemains";
         const counters = afterwards === null ? {} : { [counter]: 1 };
-        if (afterwards !== null && sameState(one.object, afterwards))
+        if (afterwards !== null && sameState(one.object, afterwards) && one.due === due)
           statistics = addCounters(statistics, counters);
-        else remains.push({ before: one, after: afterwards, due: this.#context.due(afterwards), counters });
+        else remains.push({ before: one, after: afterwards, due, counters });
         continue;
       }
       if (decision.kind === "stay") continue;
@@ -195,18 +193,22 @@ export class Placing {
     return found;
   }
 
-  /** A disconnector with what shall become of it when it belongs to nobody. */
+  /** A disconnector with what shall become of it when it belongs to nobody, and when it is to be looked at again. */
   async #orphaned(
-    before: ConnectorSpaceObject,
+    before: Stored,
     disconnector: ConnectorSpaceObject,
     reason: DisconnectorReason,
-  ): Promise<ConnectorSpaceObject> {
-    const { orphans } = this.#context.configuration.connectors.get(this.#context.connector) ?? {};
-    const times = isOrphan(disconnector, reason, this.#context.configuration) ? orphans : undefined;
-    return decideOrphan({ ...disconnector, pendingExport: before.pendingExport }, times, {
-      isProven: times !== undefined && (await this.#isEverybodyKnown()),
-      now: isoTime(this.#context.nowMs),
-    });
+  ): Promise<{ readonly after: ConnectorSpaceObject; readonly due: string | null }> {
+    const { configuration, connector, nowMs } = this.#context;
+    const { orphans } = configuration.connectors.get(connector) ?? {};
+    const times = isOrphan(disconnector, reason, configuration) ? orphans : undefined;
+    const isProven = times !== undefined && (await this.#isEverybodyKnown());
+    const now = isoTime(nowMs);
+    const { pendingExport } = before.object;
+    const after = decideOrphan({ ...disconnector, pendingExport }, times, { isProven, now });
+    if (times === undefined) return { after, due: null };
+    // Without proof each synchronisation asks again.
+    return { after, due: isProven ? orphanDue(after, times, now) : (before.due ?? now) };
   }
 
   /** Whether all who could own an account of this connector are in the metaverse; asked once a time slice. */
