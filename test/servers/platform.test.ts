@@ -35,7 +35,7 @@ class Supervisor {
   }
 
   async says(text: string | RegExp): Promise<string> {
-    for (let tries = 0; tries < 300; tries++) {
+    for (let tries = 0; tries < 1200; tries++) {
       const line = this.lines.find((one) => (typeof text === "string" ? one.includes(text) : text.test(one)));
       if (line !== undefined) return line;
       await sleep(50);
