@@ -3,6 +3,9 @@
  * change and cycles are started, for one minute; `CHAOS_MINUTES=30` makes it half an hour. `CHAOS_SEED=N` repeats what
  * was done; the processes themselves run as they run.
  */
+import { appendFileSync, cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Page, Run } from "../../cli/api.ts";
@@ -29,8 +32,16 @@ interface GraphUser {
 describe.skipIf(skip)(`three hosts are killed at random${skip ? ` (skipped: ${skip})` : ""}`, () => {
   let server: SambaServer;
   let chain: Chain;
+  const configuration = mkdtempSync(join(tmpdir(), "vestibule-chaos-"));
 
   beforeAll(async () => {
+    // So many guests are blocked and deleted here that the limits would hold the exports, as they should.
+    cpSync(join(import.meta.dirname, "../../config"), configuration, { recursive: true });
+    for (const name of ["AADMA", "ADMA"])
+      appendFileSync(
+        join(configuration, `connectors/${name}.yaml`),
+        "limits: { percentFrom: 1000000, shrinkPercent: 100 }\n",
+      );
     server = await startTestSamba("chaos");
     chain = await Chain.start({
       guests: guestsAtFirst,
@@ -40,6 +51,7 @@ describe.skipIf(skip)(`three hosts are killed at random${skip ? ` (skipped: ${sk
       lockDurationMs: 5_000,
       // A killed host's work is taken over after 9 s and not 90; the timers start cycles and wake what hangs.
       settings: {
+        CONFIG_DIR: configuration,
         RUN_LEASE_SECONDS: "6",
         CYCLE_SCHEDULE: "*/15 * * * * *",
         WATCHDOG_SCHEDULE: "*/10 * * * * *",
@@ -49,6 +61,7 @@ describe.skipIf(skip)(`three hosts are killed at random${skip ? ` (skipped: ${sk
   afterAll(async () => {
     await chain?.stop();
     await server?.stop();
+    rmSync(configuration, { recursive: true });
   });
 
   test(
