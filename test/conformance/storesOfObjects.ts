@@ -345,7 +345,7 @@ export function objectStores(open: () => StoreBackend): void {
         [49_950, 0],
       ] as const)
         expect([index, (await space.findReferring("AD", dnOf(index))).length]).toEqual([index, found]);
-    }, 300_000);
+    }, 600_000);
 
     test("refuses a change of what somebody else has changed meanwhile, markers and counters with it", async () => {
       const world = storeWorld(open());
