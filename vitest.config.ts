@@ -30,6 +30,7 @@ export default defineConfig({
           include: ["test/simulation/**/*.test.ts"],
           maxWorkers: 2,
           testTimeout: 300_000,
+          hookTimeout: 300_000,
           sequence: { groupOrder: 1 },
         },
       },

@@ -44,13 +44,14 @@ export class Deployment {
   #sent = 0;
   #ids = 0;
 
-  constructor(tables: Tables, guests: number, { latencyMs = 0, configuration = recipe() } = {}) {
+  constructor(tables: Tables, guests: number, { latencyMs = 0 } = {}) {
     this.tables = new MeteredTables(tables, latencyMs);
     this.guests = new Guests(guests);
-    this.engine = this.newEngine(configuration);
+    this.engine = this.newEngine();
   }
 
-  newEngine(configuration: Configuration): Engine {
+  /** Another process over the same tables and directories. */
+  newEngine(): Engine {
     return new Engine({
       tables: this.tables,
       bus: {
@@ -63,7 +64,7 @@ export class Deployment {
       clock: { now: () => Date.now() },
       random: () => 0.5,
       randomHex: (digits) => (++this.#ids).toString(16).padStart(digits, "0").slice(-digits),
-      configuration,
+      configuration: recipe(),
       openConnector: ({ name }) => (name === "AADMA" ? this.guests : this.accounts),
       stagingMode: () => false,
       timings: defaultTimings,

@@ -1,4 +1,5 @@
 /** Measuring in turns, by processor time: what is compared shares the machine's moods, and others' work counts less. */
+import { parseArgs } from "node:util";
 
 export interface Measured {
   readonly name: string;
@@ -37,6 +38,25 @@ export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >>> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Numbers of objects, as `--sizes` (on Azurite) and `--memory-sizes` (in memory) ask for them. */
+export function sizesOf(args: readonly string[]): {
+  readonly sizes?: number[];
+  readonly memorySizes?: number[];
+} {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { sizes: { type: "string" }, "memory-sizes": { type: "string" } },
+  });
+  const numbers = (list: string | undefined) =>
+    list
+      ?.split(",")
+      .map(Number)
+      .filter((number) => number > 0);
+  const sizes = numbers(values.sizes);
+  const memorySizes = numbers(values["memory-sizes"]);
+  return { ...(sizes && { sizes }), ...(memorySizes && { memorySizes }) };
 }
 
 /** Rows in columns; the first is left-aligned, the others right. */

@@ -107,7 +107,7 @@ function bytesOfOperation(partition: string, operation: Operation): number {
 }
 
 /** As JSON carries them, most of what is written being ASCII. */
-function bytesOf(properties: Properties): number {
+export function bytesOf(properties: Properties): number {
   let bytes = 0;
   for (const name of Object.keys(properties)) {
     const value = properties[name]!;

@@ -324,7 +324,7 @@ export class Queries {
         }),
     );
     if (indexed !== undefined && continuation === undefined) {
-      const found = await metaverse.findByIndex(indexed.attribute, indexed.value ?? "", limit);
+      const found = await metaverse.findByIndex(indexed.attribute, indexed.value ?? "", { max: limit });
       if (found !== undefined) {
         return {
           items: await Promise.all(found.filter(wanted).map(({ object }) => this.#metaverseItem(object))),

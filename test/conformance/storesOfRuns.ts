@@ -19,7 +19,7 @@ import {
   RunStore,
 } from "../../src/engine/stores/runs.ts";
 import { ScheduleStore } from "../../src/engine/stores/schedule.ts";
-import { SeenStore, seenKey } from "../../src/engine/stores/seen.ts";
+import { anchorKey, SeenStore } from "../../src/engine/stores/seen.ts";
 import { type StoreBackend, storeWorld, untilDone } from "../support/storeWorld.ts";
 
 const at = (second: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, second));
@@ -295,10 +295,12 @@ export function runStores(open: () => StoreBackend): void {
     await seen.add(key, 0, hashes);
     await seen.add(key, 1, []);
     world.faults.pages(0, 1);
-    expect(await seen.load(key)).toEqual(new Set(hashes.map(seenKey)));
+    const loaded = await seen.load(key);
+    expect(loaded.size).toBe(hashes.length);
+    expect(hashes.every((hash) => loaded.find(anchorKey(hash)) >= 0)).toBe(true);
     world.faults.transactions("lost");
     await untilDone(() => seen.clear(key));
-    expect(await seen.load(key)).toEqual(new Set());
+    expect((await seen.load(key)).size).toBe(0);
   });
 
   describe("rules", () => {

@@ -14,12 +14,14 @@ import {
   type ImportStart,
 } from "../ports/connector.ts";
 import { StoreError } from "../ports/tables.ts";
-import { anchorHash, type ObjectDigest, type ObjectWrite, type Stored } from "../stores/connectorSpace.ts";
+import { anchorHash, type ObjectWrite, type Stored } from "../stores/connectorSpace.ts";
 import type { ConnectorState, StoredState } from "../stores/connectorState.ts";
 import type { Counters } from "../stores/fence.ts";
+import { HashTable } from "../stores/hashTable.ts";
 import type { RunError } from "../stores/runs.ts";
-import { seenKey } from "../stores/seen.ts";
+import { anchorKey } from "../stores/seen.ts";
 import { chunked } from "../stores/texts.ts";
+import { DigestTable } from "./digestTable.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { ImportErrors } from "./importErrors.ts";
 import { holdBeyondLimits, seenCounter, withoutSeen } from "./importLimits.ts";
@@ -147,8 +149,10 @@ class ImportJob {
   /** As it was at the start of this slice. */
   readonly #stored: StoredState;
   /** By anchor hash; only loaded for a full import. */
-  #digests: Map<string, ObjectDigest> | null = null;
+  #digests: DigestTable | null = null;
   #anchorless = 0;
+  /** What this slice has staged since. */
+  readonly #staged = new HashTable();
   /** How many entries this slice has been given. */
   #entries = 0;
   /** DNs that objects of the page have come to. */
@@ -231,12 +235,12 @@ class ImportJob {
     return { kind: "delta", watermark };
   }
 
-  async #loadDigests(): Promise<Map<string, ObjectDigest>> {
+  async #loadDigests(): Promise<DigestTable> {
     if (this.#digests !== null) return this.#digests;
-    const digests = new Map<string, ObjectDigest>();
+    const digests = new DigestTable();
     for await (const digest of this.#parts.connectorSpace.digests(this.#name)) {
       if (digest.anchorHash === null) this.#anchorless++;
-      else digests.set(digest.anchorHash, digest);
+      else digests.add({ ...digest, anchorHash: digest.anchorHash });
     }
     this.#digests = digests;
     return digests;
@@ -264,30 +268,28 @@ class ImportJob {
       ];
       await this.#parts.seen.add(importKey(this.#slice), cursor.page, anchors.map(anchorHash));
     }
-    const changed = present.filter((entry) => {
-      const known = this.#digests?.get(anchorHash(entry.anchor));
-      return known === undefined || known.digest !== imageDigest(entry.image);
-    });
+    const changed = present.filter(
+      ({ anchor, image }) => this.#digests?.isUnchanged(anchorHash(anchor), imageDigest(image)) !== true,
+    );
     let unchanged = present.length - changed.length;
     for (const chunk of chunked(changed, () => 1, writesAtOnce)) {
       unchanged += await this.#stage(chunk);
       // Should a later page show the object as it was before, that is a change again.
-      for (const { anchor } of chunk) this.#looked(anchorHash(anchor));
+      for (const { anchor } of chunk) {
+        const hash = anchorHash(anchor);
+        this.#digests?.lookAgain(hash);
+        if (this.#digests !== null) this.#staged.add(anchorKey(hash));
+      }
     }
     for (const chunk of chunked(absent, () => 1, missingBatch)) await this.#stageAbsent(chunk);
     if (present.length > 0) await this.#errors.settled(present.map(({ anchor }) => anchor));
     return unchanged === 0 ? {} : { stageNoChange: unchanged };
   }
 
-  #looked(hash: string): void {
-    const known = this.#digests?.get(hash);
-    if (known !== undefined) this.#digests?.set(hash, { ...known, digest: "" });
-  }
-
   /** @returns how many of them had not changed after all. */
   async #stage(entries: readonly (ObjectEntry | AbsentEntry)[]): Promise<number> {
     for (let attempt = 1; ; attempt++) {
-      const found = await pMap(entries, (entry) => this.#find(entry), { concurrency: 16 });
+      const found = await pMap(entries, (entry) => this.#find(entry, attempt > 1), { concurrency: 16 });
       const writes: (ObjectWrite & { readonly counters: Counters })[] = [];
       const errors: { readonly object: string; readonly error: RunError }[] = [];
       let unchanged = 0;
@@ -359,15 +361,21 @@ class ImportJob {
     return isoTime(Date.parse(absence.since) + this.#options.retainMs);
   }
 
-  /** Our copy of the object: by its anchor, or the export object with its DN that was sent and not seen yet. */
-  async #find(entry: ObjectEntry | AbsentEntry): Promise<Stored | undefined> {
+  /**
+   * Our copy of the object: by its anchor, or the export object with its DN that was sent and not seen yet.
+   * @param doubtful whether it may have come since the digests were read; otherwise one that has is a conflict
+   */
+  async #find(entry: ObjectEntry | AbsentEntry, doubtful: boolean): Promise<Stored | undefined> {
     const { connectorSpace } = this.#parts;
     if (this.#digests !== null) {
-      const known = this.#digests.get(anchorHash(entry.anchor));
+      const hash = anchorHash(entry.anchor);
+      const known = this.#digests.get(hash);
       if (known !== undefined) return connectorSpace.get(this.#name, known.id);
-      // A replayed page may have staged it since the digests were read.
-      const fresh = await connectorSpace.get(this.#name, importedId(this.#name, entry.anchor));
-      if (fresh !== undefined) return fresh;
+      // An earlier page has staged it, or another worker did before it lost its lease.
+      if (doubtful || this.#staged.find(anchorKey(hash)) >= 0) {
+        const fresh = await connectorSpace.get(this.#name, importedId(this.#name, entry.anchor));
+        if (fresh !== undefined) return fresh;
+      }
     } else {
       const found = await connectorSpace.findByAnchor(this.#name, entry.anchor);
       if (found !== undefined) return found;
@@ -385,7 +393,7 @@ class ImportJob {
    * @returns how many turned out to be there.
    */
   async #stageAbsent(entries: readonly AbsentEntry[]): Promise<number> {
-    const found = await pMap(entries, (entry) => this.#find(entry), { concurrency: 16 });
+    const found = await pMap(entries, (entry) => this.#find(entry, true), { concurrency: 16 });
     const known = entries.filter((_, index) => found[index] !== undefined);
     if (known.length === 0) return 0;
     const verdicts = await this.#connector.readAbsent(
@@ -455,9 +463,9 @@ class ImportJob {
     if (cursor.full || complete.deletionsUnseen === true) {
       const seen = cursor.full ? await this.#parts.seen.load(importKey(this.#slice)) : await this.#listed();
       const digests = await this.#loadDigests();
-      const missing = [...digests.values()].filter(({ anchorHash: hash }) => !seen.has(seenKey(hash!)));
+      const missing = digests.missing(seen);
       if (cursor.full && cursor.missingUpTo === null) {
-        const known = [...digests.values()].filter(({ gone }) => !gone).length;
+        const known = digests.living;
         const lost = missing.filter(({ gone }) => !gone).length;
         const short = await this.#shortListing(known, lost, seen.size, complete.sourceCount);
         if (short !== null) return { kind: "done", status: "completed-discovery-errors", detail: short };
@@ -531,10 +539,10 @@ class ImportJob {
     };
   }
 
-  async #listed(): Promise<Set<string>> {
-    const seen = new Set<string>();
+  async #listed(): Promise<HashTable> {
+    const seen = new HashTable();
     for await (const anchors of this.#connector.listAnchors!(this.#context)) {
-      for (const anchor of anchors) seen.add(seenKey(anchorHash(anchor)));
+      for (const anchor of anchors) seen.add(anchorKey(anchorHash(anchor)));
     }
     return seen;
   }

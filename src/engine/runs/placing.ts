@@ -21,17 +21,21 @@ import {
 import { decideOrphan, isOrphan, orphanDue } from "../core/orphans.ts";
 import { isUnsent } from "../core/outbound.ts";
 import { synchronizationError } from "../core/synchronize.ts";
+import { valuesOf } from "../core/values.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
+import type { KeyFilter } from "../stores/keyFilter.ts";
 import type { MetaverseWrite, StoredMetaverseObject } from "../stores/metaverse.ts";
 import type { RunError } from "../stores/runs.ts";
 import { after } from "./batches.ts";
 import { isoTime } from "./engine.ts";
 import { runError } from "./importStep.ts";
 import { isEverybodyKnown } from "./orphans.ts";
-import { againOnConflict, lookupKey, type SyncContext } from "./syncContext.ts";
+import { againOnConflict, lookupKey, type SyncContext, valueKey } from "./syncContext.ts";
 
 const pointReadsMax = 64;
+/** So many lookups in the metaverse's index cost what reading it, while it is small, does. */
+const indexReadWorthwhile = 64;
 
 /** What became of a batch of objects. */
 export interface PlacedBatch {
@@ -45,6 +49,12 @@ export interface PlacedBatch {
 export class Placing {
   readonly #context: SyncContext;
   #everybodyKnown: Promise<boolean> | undefined;
+  /** How many values the metaverse's index was asked for. */
+  #lookups = 0;
+  /** About how many rows the index had at the start. */
+  #indexRows: number | null = null;
+  /** Of a placing with many lookups: what the index has, all that this slice writes included. */
+  #indexFilter: KeyFilter | undefined;
 
   constructor(context: SyncContext) {
     this.#context = context;
@@ -52,11 +62,15 @@ export class Placing {
 
   /** Places a batch; what somebody else has changed meanwhile is decided again. */
   place(ids: readonly string[], full: boolean): Promise<PlacedBatch> {
-    return againOnConflict(() => this.attempt(ids, full));
+    return againOnConflict((attempt) => this.attempt(ids, full, attempt > 1));
   }
 
-  /** @throws StoreError "conflict" */
-  async attempt(ids: readonly string[], full: boolean): Promise<PlacedBatch> {
+  /**
+   * @param doubtful whether a metaverse object may be there that a new object would project: otherwise none is looked
+   * for, and one that is there is a conflict
+   * @throws StoreError "conflict"
+   */
+  async attempt(ids: readonly string[], full: boolean, doubtful: boolean): Promise<PlacedBatch> {
     const { connectorSpace, metaverse } = this.#context.parts;
     const writer = this.#context.slice.writer;
     const stored = await this.#load(this.#context.connector, ids);
@@ -80,7 +94,14 @@ export class Placing {
     const errors: { readonly object: string; readonly error: RunError }[] = [];
     let statistics: Counters = {};
     let failed = false;
-    const candidatesOf = await this.#context.lookUp(unlinked.map(({ object }) => object));
+    // By the first condition of the lookups that ask for them.
+    const placedBy = new Map<string, Set<string>>();
+    const candidatesOf = await this.#context.lookUp(
+      unlinked.map(({ object }) => object),
+      (lookups) => this.#worthwhileFilter(lookups),
+    );
+    const inStoreById = new Map([...candidatesOf.values()].flat().map((found) => [found.object.id, found]));
+    const asked = new Set([...candidatesOf.keys()].map((key) => key.slice(0, key.indexOf(":"))));
     for (const one of unlinked) {
       const object: ConnectorSpaceObject = { ...one.object, linking: null };
       const lookups = joinLookups(object, this.#context.configuration);
@@ -89,17 +110,20 @@ export class Placing {
           const inStore = (candidatesOf.get(lookupKey(lookup)) ?? []).filter(
             ({ object: found }) => !placed.has(found.id) && meets(found, lookup),
           );
-          const inBatch = [...placed.values()].filter(({ after: found }) => meets(found, lookup));
+          const inBatch = [...(placedBy.get(lookupKey(lookup)) ?? [])]
+            .map((id) => placed.get(id)!)
+            .filter(({ after: found }) => meets(found, lookup));
           return [
             joinKey(lookup),
             [...inStore.map((found) => found.object.id), ...inBatch.map((found) => found.after.id)],
           ];
         }),
       );
-      const decision = this.#context.decideConnection(object, candidates, (id) => {
-        const inStore = [...candidatesOf.values()].flat().find(({ object: found }) => found.id === id);
-        return placed.get(id)?.after ?? inStore?.object;
-      });
+      const decision = this.#context.decideConnection(
+        object,
+        candidates,
+        (id) => placed.get(id)?.after ?? inStoreById.get(id)?.object,
+      );
       this.#context.observer?.placed(object, lookups, candidates, decision);
       if ("error" in decision) {
         remains.push({
@@ -133,19 +157,31 @@ export class Placing {
       }
       if (decision.kind === "stay") continue;
       const { metaverseId } = decision;
-      const known = placed.get(metaverseId) ?? (await this.#existing(metaverseId, candidatesOf));
+      const isFirst = !doubtful && one.object.linking === null && one.object.pendingImport?.change === "add";
+      let known: { before: StoredMetaverseObject | null; after: MetaverseObject } | undefined =
+        placed.get(metaverseId);
+      if (known === undefined) {
+        const before =
+          inStoreById.get(metaverseId) ??
+          (isFirst ? undefined : await this.#context.parts.metaverse.get(metaverseId));
+        known = before && { before, after: before.object };
+      }
       const base = known?.after ?? newMetaverseObject(metaverseId, decision.metaverseObjectType);
       intents.push({ before: one, after: { ...unclaimed(object), linking: metaverseId } });
-      placed.set(metaverseId, {
-        before: known?.before ?? null,
-        after: this.#firstContributions(object, {
-          ...base,
-          connectors: [
-            ...base.connectors.filter(({ id }) => id !== object.id),
-            { connector: this.#context.connector, id: object.id },
-          ],
-        }),
+      const after = this.#firstContributions(object, {
+        ...base,
+        connectors: [
+          ...base.connectors.filter(({ id }) => id !== object.id),
+          { connector: this.#context.connector, id: object.id },
+        ],
       });
+      placed.set(metaverseId, { before: known?.before ?? null, after });
+      for (const attribute of asked) {
+        for (const value of valuesOf(after.attributes[attribute]?.value)) {
+          const key = valueKey(attribute, value);
+          placedBy.set(key, (placedBy.get(key) ?? new Set()).add(metaverseId));
+        }
+      }
       work.add(metaverseId);
     }
 
@@ -162,6 +198,7 @@ export class Placing {
         }),
       ),
       this.#context.indexed,
+      this.#indexFilter,
     );
     if (!full)
       await metaverse.addWork(
@@ -228,14 +265,16 @@ export class Placing {
     return found?.object.connectors.some(({ id }) => id === object.id) ?? false;
   }
 
-  async #existing(
-    id: string,
-    candidatesOf: ReadonlyMap<string, readonly StoredMetaverseObject[]>,
-  ): Promise<{ readonly before: StoredMetaverseObject; readonly after: MetaverseObject } | undefined> {
-    const before =
-      [...candidatesOf.values()].flat().find(({ object }) => object.id === id) ??
-      (await this.#context.parts.metaverse.get(id));
-    return before === undefined ? undefined : { before, after: before.object };
+  /** Once the lookups of this slice would have paid for reading the whole index, it is read. */
+  async #worthwhileFilter(lookups: number): Promise<KeyFilter | undefined> {
+    this.#lookups += lookups;
+    if (this.#indexFilter !== undefined || this.#lookups < indexReadWorthwhile) return this.#indexFilter;
+    const { parts, indexed, slice } = this.#context;
+    const rowsOfObject = Math.max(1, ...[...indexed.values()].map((names) => names.length));
+    this.#indexRows ??= (await parts.metaverse.objectCount()) * rowsOfObject;
+    if (this.#lookups > indexReadWorthwhile + this.#indexRows / 1000)
+      this.#indexFilter = await parts.metaverse.readIndexFilter(slice.writer, this.#indexRows);
+    return this.#indexFilter;
   }
 
   /** Values enough for the objects that come after to join; the second phase decides them all anew. */

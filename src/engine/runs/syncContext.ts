@@ -14,9 +14,10 @@ import type { ConnectorSpaceObject, MetaverseObject, ObjectError } from "../core
 import { orphanDue } from "../core/orphans.ts";
 import { flowsReferences } from "../core/references.ts";
 import { type SyncDecision, synchronizationError } from "../core/synchronize.ts";
-import { comparisonKey, dateTimeFromMs } from "../core/values.ts";
+import { comparisonKey, dateTimeFromMs, type Value } from "../core/values.ts";
 import { StoreError } from "../ports/tables.ts";
 import type { ObjectWrite } from "../stores/connectorSpace.ts";
+import type { KeyFilter } from "../stores/keyFilter.ts";
 import type { IndexedAttributes, StoredMetaverseObject } from "../stores/metaverse.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { exportShards } from "./exportStep.ts";
@@ -101,20 +102,25 @@ export class SyncContext {
     }
   }
 
-  /** The first condition of each lookup is asked of the index, each value once. */
+  /**
+   * The first condition of each lookup is asked of the index, each value once.
+   * @param filterFor so many lookups gives what knows the values that the index has not, if there is such a filter
+   */
   async lookUp(
     objects: readonly ConnectorSpaceObject[],
+    filterFor: (lookups: number) => Promise<KeyFilter | undefined> = async () => undefined,
   ): Promise<Map<string, readonly StoredMetaverseObject[]>> {
     const lookups = new Map<string, JoinLookup>();
     for (const object of objects) {
       for (const lookup of joinLookups({ ...object, linking: null }, this.configuration))
         lookups.set(lookupKey(lookup), lookup);
     }
+    const filter = await filterFor(lookups.size);
     const found = await pMap(
       lookups,
       async ([key, lookup]) => {
         const { metaverseAttribute, value } = lookup.conditions[0]!;
-        return [key, await this.parts.metaverse.findByIndex(metaverseAttribute, value)] as const;
+        return [key, await this.parts.metaverse.findByIndex(metaverseAttribute, value, { filter })] as const;
       },
       { concurrency: 16 },
     );
@@ -135,7 +141,11 @@ export class SyncContext {
 /** Lookups with the same key ask the index the same. */
 export function lookupKey({ conditions }: JoinLookup): string {
   const { metaverseAttribute, value } = conditions[0]!;
-  return `${metaverseAttribute}:${comparisonKey(value)}`;
+  return valueKey(metaverseAttribute, value);
+}
+
+export function valueKey(attribute: string, value: Value): string {
+  return `${attribute}:${comparisonKey(value)}`;
 }
 
 /** Reads and decides again what somebody else has changed meanwhile. */

@@ -49,8 +49,10 @@ const referencesShard = "references";
 /** More rounds than there are links in any chain of rules that ends. */
 const referenceRoundsMax = 10;
 const nothingToDo: DoneOutcome = { kind: "done", status: "success", idle: true };
-const placingBatch = 200;
+const placingBatch = 1000;
 const flowingBatch = 100;
+/** In a full synchronisation, where a batch is read by ranges and most of it does not change. */
+const fullBatch = 500;
 
 /**
  * Synchronisation (DESIGN section 4): one worker places objects that are linked to nothing, then one
@@ -136,7 +138,7 @@ export class SyncJob {
 
   /** One object on its way through both phases, as a step takes it there. */
   async synchronizeOne(id: string, full: boolean): Promise<void> {
-    await this.#placing.attempt([id], full);
+    await this.#placing.attempt([id], full, true);
     const stored = await this.#context.parts.connectorSpace.get(this.#context.connector, id);
     const metaverseId = stored?.object.metaverseId ?? stored?.object.linking ?? null;
     if (metaverseId === null) return;
@@ -330,14 +332,19 @@ export class SyncJob {
         (await this.#context.parts.state.get(this.#context.connector)).synchronizedRules !== this.#key;
       cursor = { full: type === "fullSync" || rulesChanged, from: "", failed: false };
     }
-    for await (const batch of batches(this.#toFlow(cursor), flowingBatch)) {
+    let statistics: Counters = {};
+    const size = cursor.full ? fullBatch : flowingBatch;
+    for await (const batch of batches(this.#toFlow(cursor), size)) {
       const outcome = await this.#flowing.flow(batch, cursor.full ? "all" : "flow");
       cursor = { ...cursor, from: after(batch.at(-1)!.id), failed: cursor.failed || outcome.failed };
-      await this.#context.slice.save(JSON.stringify(cursor), outcome.statistics);
+      statistics = outcome.statistics;
+      if (batch.length < size) break; // the last one: the end of the step says so too
+      await this.#context.slice.save(JSON.stringify(cursor), statistics);
+      statistics = {};
       if (this.#context.slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
     if (cursor.full) await this.#forgetWork();
-    return { kind: "done", status: cursor.failed ? "completed-sync-errors" : "success" };
+    return { kind: "done", statistics, status: cursor.failed ? "completed-sync-errors" : "success" };
   }
 
   /**

@@ -32,7 +32,7 @@ import { addCounters, type Counters, type FencedWriter, readCounters } from "./f
 import { transactionShare, transactionsOf } from "./limits.ts";
 import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
-import { chunked, decodeText, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
+import { chunked, decodeTexts, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
 
 /** A connector space object as it was read; what a write is conditional on. */
 export interface Stored {
@@ -408,13 +408,10 @@ export class ConnectorSpaceStore {
   }
 
   async #decode(connector: string, row: Row): Promise<Stored> {
-    const text = async (name: (typeof textNames)[number]) => {
-      const json = await decodeText(this.#tables, tableNames.connectorSpace, row, name);
-      return json === null ? null : JSON.parse(json);
-    };
     const { properties } = row;
-    const [synchronized, pendingImport, pendingExport, escrow, unconfirmed, error] = await Promise.all(
-      textNames.map(text),
+    const texts = await decodeTexts(this.#tables, tableNames.connectorSpace, row, textNames);
+    const [synchronized, pendingImport, pendingExport, escrow, unconfirmed, error] = texts.map((json) =>
+      json === null ? null : JSON.parse(json),
     );
     const optional = (name: string) => (properties[name] === undefined ? null : String(properties[name]));
     const absenceSince = optional("absentSince");

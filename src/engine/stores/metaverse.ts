@@ -1,14 +1,15 @@
 import pMap from "p-map";
-import { indexHash, shardOf } from "../core/identity.ts";
+import { indexHash, shardOf, shards } from "../core/identity.ts";
 import type { MetaverseObject, MetaverseValue } from "../core/model.ts";
 import { referredBy } from "../core/references.ts";
 import { attributesToJson, type Value, valueFromJson, valuesOf } from "../core/values.ts";
 import { type Operation, prefixRange, type Row, rowsOf, type Tables } from "../ports/tables.ts";
-import type { FencedWriter } from "./fence.ts";
+import { type FencedWriter, readCounters } from "./fence.ts";
+import { KeyFilter } from "./keyFilter.ts";
 import { transactionShare, transactionsOf } from "./limits.ts";
 import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
-import { chunked, decodeText, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
+import { chunked, decodeTexts, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
 
 export interface StoredMetaverseObject {
   readonly object: MetaverseObject;
@@ -33,6 +34,8 @@ const workPrefix = { flow: "w|", references: "x|" } as const;
 const textNames = ["attributes", "connectors"] as const;
 const readsInFlight = 16;
 const operationsMax = 99;
+/** Keys for which a filter has room beside those that are there: it is right with more, and then asks more often. */
+const filterRoom = 500_000;
 
 export function metaversePartition(shard: string): string {
   return `mv-${shard}`;
@@ -114,20 +117,26 @@ export class MetaverseStore {
 
   /**
    * Live objects that have this value in an indexed attribute, ignoring case; the caller verifies exact matches.
-   * Undefined when there are more than `max` rows to look at: then a scan is cheaper.
+   * Undefined when there are more than `max` rows to look at: then a scan is cheaper. What `filter` (see
+   * `readIndexFilter`) does not know is not asked for.
    */
-  async findByIndex(attribute: string, value: Value): Promise<StoredMetaverseObject[]>;
   async findByIndex(
     attribute: string,
     value: Value,
-    max: number,
+    options?: { readonly filter?: KeyFilter | undefined },
+  ): Promise<StoredMetaverseObject[]>;
+  async findByIndex(
+    attribute: string,
+    value: Value,
+    options: { readonly max: number },
   ): Promise<StoredMetaverseObject[] | undefined>;
   async findByIndex(
     attribute: string,
     value: Value,
-    max = Infinity,
+    { max = Infinity, filter }: { readonly max?: number; readonly filter?: KeyFilter | undefined } = {},
   ): Promise<StoredMetaverseObject[] | undefined> {
     const key = indexKey(attribute, value);
+    if (filter?.mayHave(key.row) === false) return [];
     const query = { partition: indexPartition(key), ...prefixRange(`${key.row}|`) };
     const ids: string[] = [];
     for await (const { row } of rowsOf(this.#tables, tableNames.metaverseIndex, query)) {
@@ -143,6 +152,33 @@ export class MetaverseStore {
     );
   }
 
+  /**
+   * All values that the index has, read with a request for a thousand of them; holds for as long as only `writer` writes,
+   * and is given what it writes. The fences are taken first: a worker that has lost its lease commits nothing more.
+   * @param rows how many there are, about
+   */
+  async readIndexFilter(writer: FencedWriter, rows: number): Promise<KeyFilter> {
+    await pMap(shards, (shard) => writer.transact(tableNames.metaverse, metaversePartition(shard), []));
+    const filter = new KeyFilter(rows * 2 + filterRoom);
+    await pMap(
+      shards,
+      async (digit) => {
+        const query = { partition: indexPartition({ row: digit }), select: ["none"] };
+        for await (const { row } of rowsOf(this.#tables, tableNames.metaverseIndex, query)) filter.add(row);
+      },
+      { concurrency: 4 },
+    );
+    return filter;
+  }
+
+  /** How many live objects there are. */
+  async objectCount(): Promise<number> {
+    const all = await pMap(shards, (shard) =>
+      readCounters(this.#tables, tableNames.metaverse, metaversePartition(shard)),
+    );
+    return all.reduce((sum, { totals }) => sum + (totals.objects ?? 0), 0);
+  }
+
   /** Ids of live objects that refer to this one. */
   async referring(id: string): Promise<string[]> {
     const key = referenceKey(id);
@@ -155,14 +191,17 @@ export class MetaverseStore {
 
   /**
    * Writes objects and their index rows: index first, so that a value that is there can always be found.
+   * @param filter is told of the new values
    * @throws StoreError "conflict"; LeaseLost.
    */
   async write(
     writer: FencedWriter,
     writes: readonly MetaverseWrite[],
     indexed: IndexedAttributes,
+    filter?: KeyFilter,
   ): Promise<void> {
     const prepared = writes.map((write) => prepare(write, indexed));
+    for (const { newKeys } of prepared) for (const { row } of newKeys) filter?.add(row);
     await this.#index(
       prepared.flatMap(({ newKeys }) => newKeys),
       (row) => ({ kind: "replace", row, properties: {} }),
@@ -223,9 +262,8 @@ export class MetaverseStore {
   }
 
   async #decode(row: Row): Promise<StoredMetaverseObject> {
-    const json = async (name: (typeof textNames)[number]) =>
-      JSON.parse((await decodeText(this.#tables, tableNames.metaverse, row, name)) ?? "null");
-    const [attributes, connectors] = await Promise.all(textNames.map(json));
+    const texts = await decodeTexts(this.#tables, tableNames.metaverse, row, textNames);
+    const [attributes, connectors] = texts.map((json) => JSON.parse(json ?? "null"));
     return {
       etag: row.etag,
       spills: spillsOf(row, textNames),

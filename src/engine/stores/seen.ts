@@ -1,4 +1,5 @@
 import { prefixRange, rowsOf, type Tables } from "../ports/tables.ts";
+import { HashTable } from "./hashTable.ts";
 import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
 import { chunked } from "./texts.ts";
@@ -24,9 +25,7 @@ export class SeenStore {
   /** `anchorHashes`: 22 characters each, as `anchorHash` gives them. */
   async add(key: ImportKey, page: number, anchorHashes: readonly string[]): Promise<void> {
     for (const [part, hashes] of chunked(anchorHashes, () => 1, hashesPerRow).entries()) {
-      const bytes = Buffer.concat(
-        hashes.map((hash) => Buffer.from(hash, "base64url").subarray(0, hashBytes)),
-      );
+      const bytes = Buffer.concat(hashes.map(anchorKey));
       const row = `p|${String(page).padStart(8, "0")}|${part}`;
       await this.#tables.transact(tableNames.imports, partitionOf(key), [
         { kind: "replace", row, properties: { bytes: new Uint8Array(bytes) } },
@@ -34,14 +33,13 @@ export class SeenStore {
     }
   }
 
-  /** All of them, as hex. */
-  async load(key: ImportKey): Promise<Set<string>> {
-    const seen = new Set<string>();
+  /** All of them, each once. */
+  async load(key: ImportKey): Promise<HashTable> {
+    const seen = new HashTable();
     const query = { partition: partitionOf(key), ...prefixRange("p|") };
     for await (const { properties } of rowsOf(this.#tables, tableNames.imports, query)) {
-      const bytes = Buffer.from(properties.bytes as Uint8Array);
-      for (let at = 0; at < bytes.length; at += hashBytes)
-        seen.add(bytes.toString("hex", at, at + hashBytes));
+      const bytes = properties.bytes as Uint8Array;
+      for (let at = 0; at < bytes.length; at += hashBytes) seen.add(bytes.subarray(at, at + hashBytes));
     }
     return seen;
   }
@@ -54,7 +52,7 @@ export class SeenStore {
   }
 }
 
-/** The key by which `load` knows an anchor hash. */
-export function seenKey(anchorHash: string): string {
-  return Buffer.from(anchorHash, "base64url").toString("hex", 0, hashBytes);
+/** The key by which tables of hashes know an anchor hash. */
+export function anchorKey(anchorHash: string): Uint8Array {
+  return Buffer.from(anchorHash, "base64url").subarray(0, hashBytes);
 }

@@ -104,6 +104,21 @@ export function spillDeletions(spills: readonly Spill[]): Operation[] {
   );
 }
 
+/** The texts of several properties in order; only those in spill rows cost a request. @throws StoreError */
+export async function decodeTexts(
+  tables: Tables,
+  table: string,
+  row: Row,
+  names: readonly string[],
+): Promise<readonly (string | null)[]> {
+  const isSpilled = (name: string) => row.properties[`${name}_spill`] !== undefined;
+  if (names.some(isSpilled)) return Promise.all(names.map((name) => decodeText(tables, table, row, name)));
+  return names.map((name) => {
+    const text = row.properties[name];
+    return text === undefined ? null : String(text);
+  });
+}
+
 /** The text of a property, read from its spill rows where it has them; null when absent. @throws StoreError */
 export async function decodeText(
   tables: Tables,
