@@ -438,3 +438,21 @@ test("accounts that were left behind are adopted, apart from adds and updates; a
   await world.cycle("delta");
   expect((await planOf(world)).counts).toMatchObject({ adopt: 0, update: 1 });
 });
+
+test("an adopted account ends as one of ours: disabled when its guest goes, deleted after the grace", async () => {
+  const world = new EngineWorld();
+  for (let number = 0; number < 30; number++) world.addGuest(number);
+  world.accounts.add(`CN=${guestId(1)},${guestOu}`, {
+    sAMAccountName: guestId(1).slice(0, 20),
+    userAccountControl: 262656n,
+  });
+  await world.cycle("initial");
+  const control = () => world.accountsOf(guestId(1)).map(({ attributes }) => attributes.userAccountControl);
+  expect([control(), world.accounts.listed().length]).toEqual([[262656n], 30]);
+  world.guests.remove(guestId(1), "deleted");
+  await world.cycle("delta");
+  expect(control()).toEqual([262658n]);
+  world.now += 31 * 86_400_000;
+  await world.cycle("delta");
+  expect([control(), world.accounts.listed().length]).toEqual([[], 29]);
+});
