@@ -95,9 +95,17 @@ param apiClientId string = ''
 @description('Optional. Mail address for alerts. Empty for none.')
 param alertEmail string = ''
 
-@description('Optional. Webhook for alerts (Teams workflow or any receiver of the common alert schema). Empty for none.')
+@description('Optional. Webhook for alerts: a receiver of the common alert schema of Azure Monitor. Empty for none. A Teams workflow does not read that schema: give it to eventWebhookUrl.')
 @secure()
 param alertWebhookUrl string = ''
+
+@description('Optional. Webhook that the app itself posts its events to, as JSON or as a card for a Teams workflow. Empty for none.')
+@secure()
+param eventWebhookUrl string = ''
+
+@description('Optional. What eventWebhookUrl is sent: json, or teams for a card.')
+@allowed(['json', 'teams'])
+param eventWebhookFormat string = 'json'
 
 @description('Optional. Minutes without a successful cycle before an alert: a few intervals of the schedule.')
 @allowed([60, 120, 180, 240, 300, 360, 1440])
@@ -202,6 +210,7 @@ module keyVault 'modules/keyVault.bicep' = {
     tags: allTags
     name: take('${abbreviations.keyVault}${token}', 24)
     adBindPassword: adBindPassword
+    eventWebhookUrl: eventWebhookUrl
     logAnalyticsId: monitoring.outputs.logAnalyticsId
     privateNetworking: privateNetworking
     endpointSubnetId: needsNetwork ? network!.outputs.endpointSubnetId : ''
@@ -280,6 +289,9 @@ module app 'modules/functionApp.bicep' = {
       STAGING_MODE: stagingMode ? 'true' : 'false'
       CONFIG_DIR: 'config'
       API_AUTHENTICATION: empty(apiClientId) ? 'keys' : 'entra'
+      WEBHOOK_URL: empty(eventWebhookUrl) ? '' : '@Microsoft.KeyVault(SecretUri=${keyVault.outputs.eventWebhookUri})'
+      WEBHOOK_FORMAT: eventWebhookFormat
+      CYCLE_OVERDUE_MINUTES: string(cycleOverdueMinutes)
       APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.outputs.clientId};Authorization=AAD'
     }

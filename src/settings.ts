@@ -24,7 +24,7 @@ const unresolvedReference = "@Microsoft.KeyVault(";
 /**
  * @param environment the app settings. Besides those of DESIGN section 10: `IMPORT_QUEUE`, `SYNC_QUEUE`,
  *   `EXPORT_QUEUE` (names of the queues), `WATCHDOG_SCHEDULE` (NCRONTAB), `API_AUTHENTICATION` (keys or entra), `WEBHOOK_URL` and `WEBHOOK_FORMAT` (json or
- *   teams: where events are posted), `RUN_LEASE_SECONDS` and
+ *   teams: where events are posted), `CYCLE_OVERDUE_MINUTES` (without a good cycle, before the webhook is told), `RUN_LEASE_SECONDS` and
  *   `RUN_TIME_BUDGET_SECONDS` (of one function's work), and `RUN_RETRY_SECONDS` ("15,45": the waits before work is
  *   tried again that a directory, or the tables, did not answer; after the last one the step ends)
  *   and `RUN_HISTORY_RETENTION`, `OBJECT_HISTORY_RETENTION`, `AUDIT_RETENTION` (ISO 8601 durations: how long each is kept)
@@ -55,18 +55,19 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     }
     return value;
   };
-  const seconds = (name: string, fallback: number): number => {
+  const amount = (name: string, unit: string, unitMs: number, fallback: number): number => {
     const value = text(name);
     if (value === undefined) return fallback;
     const number = Number(value);
-    if (Number.isFinite(number) && number > 0) return number * 1000;
+    if (Number.isFinite(number) && number > 0) return number * unitMs;
     wrong(
       name,
-      `is ${JSON.stringify(value)}, not a number of seconds`,
+      `is ${JSON.stringify(value)}, not a number of ${unit}`,
       "Give a number above 0, or leave it out.",
     );
     return fallback;
   };
+  const seconds = (name: string, fallback: number): number => amount(name, "seconds", 1000, fallback);
   const time = (name: string, fallback: number): number => {
     const value = text(name);
     if (value === undefined) return fallback;
@@ -158,6 +159,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       "Give json or teams, or leave it out for json.",
     );
   }
+  const overdueMs = amount("CYCLE_OVERDUE_MINUTES", "minutes", 60_000, 120 * 60_000);
   const authentication = text("API_AUTHENTICATION");
   if (authentication !== undefined && !/^(keys|entra)$/i.test(authentication)) {
     wrong(
@@ -187,7 +189,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       webhook:
         webhookUrl === undefined
           ? undefined
-          : { url: webhookUrl, format: webhookFormat === "teams" ? "teams" : "json" },
+          : { url: webhookUrl, format: webhookFormat === "teams" ? "teams" : "json", overdueMs },
     },
     retention: {
       runHistoryMs: time("RUN_HISTORY_RETENTION", defaultRetention.runHistoryMs),

@@ -5,15 +5,20 @@
   Roles: Reader looks, Operator also runs, Approver also decides on held exports, Administrator also changes rules and
   schedule. They are the ones of infra/names.json, which the code enforces. Only people and apps with a role get a token.
   Running it again changes nothing that is there.
+.PARAMETER Environment
+  The cloud: Global, USGov, USGovDoD or China.
 .EXAMPLE
   azd env set VESTIBULE_API_CLIENT_ID $(./Register-Api.ps1)
 #>
 [CmdletBinding(SupportsShouldProcess)]
-param([string] $DisplayName = 'Vestibule API')
+param(
+  [string] $DisplayName = 'Vestibule API',
+  [ValidateSet('Global', 'USGov', 'USGovDoD', 'China')] [string] $Environment = 'Global'
+)
 $ErrorActionPreference = 'Stop'
 Set-StrictMode -Version Latest
 
-Connect-MgGraph -Scopes 'Application.ReadWrite.All' -NoWelcome
+Connect-MgGraph -Environment $Environment -Scopes 'Application.ReadWrite.All' -NoWelcome
 $names = Get-Content (Join-Path $PSScriptRoot '../names.json') -Raw | ConvertFrom-Json
 $found = @(Get-MgApplication -Filter "displayName eq '$($DisplayName -replace "'", "''")'")
 if ($found.Count -gt 1) { throw "There are $($found.Count) app registrations named '$DisplayName'. Give another -DisplayName." }

@@ -47,7 +47,7 @@ var rules = [
   }
   {
     name: 'waiting-for-decision'
-    title: 'Exports are held: a limit was exceeded, or an approval is required'
+    title: 'Somebody has to decide: a limit was exceeded, or an approval is required'
     severity: 1
     window: 'PT30M'
     every: 'PT15M'
@@ -68,6 +68,14 @@ var rules = [
     window: 'PT30M'
     every: 'PT15M'
     query: loadTextContent('../queries/permission-lost.kql')
+  }
+  {
+    name: 'dead-letters'
+    title: 'A message of a run could not be worked on'
+    severity: 2
+    window: 'PT30M'
+    every: 'PT15M'
+    query: loadTextContent('../queries/dead-letters.kql')
   }
 ]
 
@@ -119,12 +127,13 @@ resource queryAlerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
   }
 ]
 
+// The app takes its dead letters away itself: what stays for five minutes is seen where the app does not.
 resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
-  name: '${functionAppName}-dead-letters'
+  name: '${functionAppName}-dead-letters-left'
   location: 'global'
   tags: tags
   properties: {
-    description: 'Messages of runs could not be worked on (${functionAppName}). The runs that ended by it say why: vestibule runs. See docs/operations.md#alert-dead-letters.'
+    description: 'Dead letters are left in a queue (${functionAppName}): the app does not take them. Is it running? See docs/operations.md#alert-dead-letters.'
     severity: 2
     enabled: true
     scopes: [serviceBusId]
@@ -140,7 +149,7 @@ resource deadLetters 'Microsoft.Insights/metricAlerts@2018-03-01' = {
           metricNamespace: 'Microsoft.ServiceBus/namespaces'
           operator: 'GreaterThan'
           threshold: 0
-          timeAggregation: 'Maximum'
+          timeAggregation: 'Minimum'
           dimensions: [{ name: 'EntityName', operator: 'Include', values: ['*'] }]
         }
       ]

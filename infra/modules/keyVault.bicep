@@ -1,4 +1,4 @@
-metadata description = 'Holds the one secret there is: the password of the service account on premises.'
+metadata description = 'Holds the secrets: the password of the service account on premises, and the address of a webhook where there is one.'
 
 @description('Required. Azure region.')
 param location string
@@ -13,6 +13,10 @@ param name string
 @description('Required. Password of the service account.')
 @secure()
 param adBindPassword string
+
+@description('Required. Webhook that the app posts its events to; empty for none.')
+@secure()
+param eventWebhookUrl string
 
 @description('Required. Resource id of the Log Analytics workspace.')
 param logAnalyticsId string
@@ -59,6 +63,17 @@ resource password 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
   }
 }
 
+resource webhook 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(eventWebhookUrl)) {
+  parent: vault
+  name: 'event-webhook-url'
+  tags: tags
+  properties: {
+    value: eventWebhookUrl
+    contentType: 'address that events are posted to; whoever has it can post'
+    attributes: { enabled: true }
+  }
+}
+
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-log-analytics'
   scope: vault
@@ -87,3 +102,6 @@ output name string = vault.name
 // Without a version: the app takes a new one within a day, or at once after a change of settings.
 @description('Address of the secret, newest version.')
 output adBindPasswordUri string = '${vault.properties.vaultUri}secrets/${password.name}/'
+
+@description('Address of the secret that holds the webhook; it is there only where a webhook was given.')
+output eventWebhookUri string = '${vault.properties.vaultUri}secrets/event-webhook-url/'

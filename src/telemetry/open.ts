@@ -8,7 +8,9 @@ export interface TelemetrySettings {
   readonly connectionString: string | undefined;
   /** Ingestion by identity (APPLICATIONINSIGHTS_AUTHENTICATION_STRING). */
   readonly byIdentity: boolean;
-  readonly webhook: { readonly url: string; readonly format: "json" | "teams" } | undefined;
+  readonly webhook:
+    | { readonly url: string; readonly format: "json" | "teams"; readonly overdueMs: number }
+    | undefined;
 }
 
 /** @param log told of a receiver that cannot be opened or does not take what it is sent; never a secret */

@@ -5,23 +5,36 @@ export interface WebhookOptions {
   /** A secret: whoever has it can post. It is never logged. */
   readonly url: string;
   readonly format: "json" | "teams";
+  /** Milliseconds without a cycle that ended well, before that is told of. */
+  readonly overdueMs: number;
   /** Told of a message that could not be delivered, without the address. */
   onFailure(message: string): void;
   readonly timeoutMs?: number;
 }
 
-const titles: Readonly<Record<TelemetryEvent, string>> = {
+/** In Azure a query finds that nothing has happened; here the age of the last good cycle says it. */
+type WebhookEvent = TelemetryEvent | "CycleOverdue";
+
+const titles: Readonly<Record<WebhookEvent, string>> = {
   RunEnded: "A run did not end well",
-  ExportHeld: "Exports are held: somebody has to decide",
+  ExportHeld: "Somebody has to decide: exports are held, or new rules wait",
   PermissionLost: "Access is refused",
   CredentialExpiring: "A credential ends soon",
+  CycleOverdue: "No cycle has ended well for too long",
 };
 
 /** Runs that ended well are no news; everything else is sent once, and once more when it was not taken. */
-export function webhook({ url, format, onFailure, timeoutMs = 10_000 }: WebhookOptions): Telemetry {
+export function webhook({
+  url,
+  format,
+  overdueMs,
+  onFailure,
+  timeoutMs = 10_000,
+}: WebhookOptions): Telemetry {
   const underWay = new Set<Promise<void>>();
+  let isOverdueTold = false;
 
-  async function post(name: TelemetryEvent, properties: Dimensions): Promise<void> {
+  async function post(name: WebhookEvent, properties: Dimensions): Promise<void> {
     const body = JSON.stringify(
       format === "teams" ? card(name, properties) : { event: name, title: titles[name], ...properties },
     );
@@ -46,6 +59,11 @@ export function webhook({ url, format, onFailure, timeoutMs = 10_000 }: WebhookO
     }
   }
 
+  function send(name: WebhookEvent, properties: Dimensions): void {
+    const posted: Promise<void> = post(name, properties).finally(() => underWay.delete(posted));
+    underWay.add(posted);
+  }
+
   return {
     event(name, properties) {
       if (
@@ -54,17 +72,29 @@ export function webhook({ url, format, onFailure, timeoutMs = 10_000 }: WebhookO
         properties.outcome !== "succeeded-in-part"
       )
         return;
-      const posted: Promise<void> = post(name, properties).finally(() => underWay.delete(posted));
-      underWay.add(posted);
+      send(name, properties);
     },
-    metric: () => {},
+    metric(name, value) {
+      if (name !== "vestibule.cycle.age") return;
+      const isOverdue = value >= overdueMs;
+      if (isOverdue && !isOverdueTold) {
+        const minutes = Math.floor(value / 60_000);
+        send("CycleOverdue", {
+          connector: "all",
+          status: "overdue",
+          objects: "none",
+          remedy: `The last cycle that went well ended ${minutes} minutes ago. See the last runs (vestibule runs); is the schedule suspended?`,
+        });
+      }
+      isOverdueTold = isOverdue;
+    },
     span: () => {},
     flush: async () => void (await Promise.all(underWay)),
   };
 }
 
 /** https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using */
-function card(name: TelemetryEvent, properties: Dimensions): object {
+function card(name: WebhookEvent, properties: Dimensions): object {
   const shown = ["connector", "status", "objects", "remedy", "run"].filter((key) => properties[key]);
   return {
     type: "message",

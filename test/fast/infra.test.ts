@@ -134,6 +134,30 @@ test("every app setting of code and configuration is set", () => {
   const named = new Set(sources.flatMap((text) => text.match(/\b(?:AD|GRAPH|GUEST|AZURE)_[A-Z_]+\b/g) ?? []));
   expect(named.size).toBeGreaterThan(6);
   expect([...named].filter((name) => !set.has(name) && !sandboxOnly.includes(name))).toEqual([]);
+  // The platform's own: what is left out has a default that a deployment does not need to know.
+  const read = new Set(
+    sources.flatMap((text) =>
+      [
+        ...text.matchAll(/\benvironment\.([A-Z][A-Z_]+)|\benv\.([A-Z][A-Z_]+)/g),
+        ...text.matchAll(/\b(?:text|time|amount|seconds|listOfSeconds|schedule)\(\s*"()([A-Z]\w+)"/g),
+      ].map(([, one, other]) => (one || other)!),
+    ),
+  );
+  expect([...read].filter((name) => !set.has(byIdentity[name] ?? name)).sort()).toEqual([
+    "APPLICATION_INSIGHTS_NO_STATSBEAT",
+    "AUDIT_RETENTION",
+    "EXPORT_QUEUE",
+    "IMPORT_QUEUE",
+    "OBJECT_HISTORY_RETENTION",
+    "RUN_HISTORY_RETENTION",
+    "RUN_LEASE_SECONDS",
+    "RUN_RETRY_SECONDS",
+    "RUN_TIME_BUDGET_SECONDS",
+    "SYNC_QUEUE",
+    "WATCHDOG_SCHEDULE",
+    "WEBSITE_AUTH_ENABLED", // App Service sets it
+  ]);
+  expect(settings!.get("WEBHOOK_URL")).toContain("@Microsoft.KeyVault(");
   expect(settings!.get("AD_BIND_PASSWORD")).toContain("@Microsoft.KeyVault(");
 });
 
@@ -177,13 +201,16 @@ test("each alert names connector, objects and remedy, which its query returns", 
   const { text } = moduleNamed("alerts");
   expect(text).toContain("var dimensions = ['connector', 'objects', 'remedy']");
   const queries = globSync("queries/*.kql", { cwd: infra });
-  expect(queries.length).toBe(5);
+  expect(queries.length).toBe(6);
   for (const query of queries) {
     expect(text, query).toContain(`../queries/${basename(query)}`);
     const columns = readFileSync(join(infra, query), "utf8").split("| project").at(-1)!;
     for (const column of ["connector", "objects", "remedy"]) expect(columns, query).toContain(`${column} =`);
   }
   expect(text).toContain("metricName: 'DeadletteredMessages'");
+  // Single objects in error must not look like no cycle at all, every day until somebody mends them.
+  const overdue = readFileSync(join(infra, "queries/no-successful-cycle.kql"), "utf8");
+  expect(overdue).toContain("customDimensions.outcome) startswith 'succeeded'");
 });
 
 test("the workbook is one", () => {

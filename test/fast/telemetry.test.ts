@@ -81,6 +81,32 @@ test("refused access is an event of its own", () => {
   ]);
 });
 
+test("what comes after rules that wait for approval is told as well, and the rules are no plan", () => {
+  const recorder = new Recorder();
+  const waits = step({
+    ...{ number: 1, connector: "MIMMA", profile: "Delta Synchronization", type: "deltaSync" },
+    ...{ status: "stopped-approval-required", detail: "Approve it with: vestibule rules activate 3." },
+  });
+  const refused = step({
+    number: 2,
+    status: "stopped-permission",
+    detail: "Grant the right to create users.",
+  });
+  const never = step({ number: 3, status: "not-run", startedAt: null, endedAt: null });
+  tellRunEnded(recorder, runOf("stopped-approval-required", [waits, refused, never]), []);
+  expect(recorder.events).toMatchObject([
+    { name: "RunEnded", status: "stopped-approval-required", outcome: "failed", connector: "ADMA" },
+    { name: "ExportHeld", connector: "MIMMA", remedy: "Approve it with: vestibule rules activate 3." },
+    { name: "PermissionLost", connector: "ADMA", remedy: expect.stringMatching(/^Grant the right/) },
+  ]);
+  recorder.events.length = 0;
+  tellRunEnded(recorder, runOf("stopped-approval-required", [waits, step({ number: 2 }), never]), []);
+  expect(recorder.events).toMatchObject([
+    { name: "RunEnded", outcome: "held", connector: "MIMMA" },
+    { name: "ExportHeld", connector: "MIMMA" },
+  ]);
+});
+
 test("a certificate that ends soon is told of once a day, throttling each time", () => {
   const recorder = new Recorder();
   let now = Date.parse("2026-01-01T00:00:00Z");
@@ -141,6 +167,7 @@ test("a webhook gets what somebody should see, again when it was not taken, and 
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const failures: string[] = [];
+  const overdueMs = 7_200_000;
   const onFailure = (message: string) => void failures.push(message);
   const held = {
     connector: "ADMA",
@@ -149,29 +176,40 @@ test("a webhook gets what somebody should see, again when it was not taken, and 
     remedy: "Look.",
   };
   try {
-    const json = webhook({ url: `${address}/secret-path`, format: "json", onFailure });
+    const json = webhook({ url: `${address}/secret-path`, format: "json", overdueMs, onFailure });
     json.event("RunEnded", { outcome: "succeeded" });
     json.event("ExportHeld", held);
     await json.flush();
     expect(posts.map(({ body }) => body)).toEqual(
-      Array(2).fill({ event: "ExportHeld", title: "Exports are held: somebody has to decide", ...held }),
+      Array(2).fill({
+        event: "ExportHeld",
+        title: "Somebody has to decide: exports are held, or new rules wait",
+        ...held,
+      }),
+    );
+    for (const ageMs of [1, overdueMs + 1, overdueMs + 2, 0, overdueMs + 3])
+      json.metric("vestibule.cycle.age", ageMs, {});
+    json.metric("vestibule.run.duration", overdueMs + 1, {});
+    await json.flush();
+    expect(posts.slice(2).map(({ body }) => [body.event, body.remedy])).toEqual(
+      Array(2).fill(["CycleOverdue", expect.stringContaining("vestibule runs")]),
     );
     posts.length = 1;
-    const teams = webhook({ url: `${address}/teams`, format: "teams", onFailure });
+    const teams = webhook({ url: `${address}/teams`, format: "teams", overdueMs, onFailure });
     teams.event("ExportHeld", held);
     await teams.flush();
     const [attachment] = posts.at(-1)!.body.attachments as { contentType: string; content: object }[];
     expect(attachment!.contentType).toBe("application/vnd.microsoft.card.adaptive");
     expect(JSON.stringify(attachment!.content)).toContain('{"title":"connector","value":"ADMA"}');
     expect(failures).toEqual([]);
-    const refusing = webhook({ url: `${address}/refuses`, format: "json", onFailure });
+    const refusing = webhook({ url: `${address}/refuses`, format: "json", overdueMs, onFailure });
     refusing.event("PermissionLost", held);
     await refusing.flush();
   } finally {
     server.closeAllConnections();
     server.close();
   }
-  const gone = webhook({ url: `${address}/secret-path`, format: "json", onFailure });
+  const gone = webhook({ url: `${address}/secret-path`, format: "json", overdueMs, onFailure });
   gone.event("ExportHeld", held);
   await gone.flush();
   expect(failures).toEqual([
@@ -195,16 +233,18 @@ test("settings of telemetry are checked at the start", () => {
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: "ClientId=1;Authorization=AAD",
       WEBHOOK_URL: "https://hooks.example/1",
       WEBHOOK_FORMAT: "teams",
+      CYCLE_OVERDUE_MINUTES: "60",
     }).telemetry,
   ).toEqual({
     connectionString: key,
     byIdentity: true,
-    webhook: { url: "https://hooks.example/1", format: "teams" },
+    webhook: { url: "https://hooks.example/1", format: "teams", overdueMs: 3_600_000 },
   });
   for (const wrong of [
     { APPLICATIONINSIGHTS_CONNECTION_STRING: "abc" },
     { WEBHOOK_URL: "http://hooks.example/secret" },
     { WEBHOOK_FORMAT: "xml" },
+    { CYCLE_OVERDUE_MINUTES: "soon" },
   ]) {
     expect(() => readSettings({ ...base, ...wrong })).toThrow(Object.keys(wrong)[0]!);
     expect(() => readSettings({ ...base, ...wrong })).not.toThrow("secret");

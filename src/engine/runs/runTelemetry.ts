@@ -30,18 +30,28 @@ export interface ErrorCount {
   readonly count: number;
 }
 
+/** From what matters least to what matters most. */
+const gravity: readonly RunOutcome[] = ["succeeded", "succeeded-in-part", "stopped", "held", "failed"];
+
 /**
- * Tells of a run that has ended: one event of the run, one of a stop that waits for somebody or of refused access,
- * and the metrics of its steps. Pure but for the telling.
+ * Tells of a run that has ended: one event of the run, one of each step that waits for somebody or was refused access,
+ * and the metrics of its steps. A run goes on after rules that wait for approval, so its gravest step decides and not
+ * the first one, which gives the run its status. Pure but for the telling.
  * @param errors objects in error of its steps
  */
 export function tellRunEnded(telemetry: Telemetry, run: Run, errors: readonly ErrorCount[]): void {
   const { id, status, cycle, steps, trigger, startedAt } = run;
   const endedAt = run.endedAt ?? startedAt;
   const durationMs = between(startedAt, endedAt);
-  const outcome = outcomeOf(status);
-  const last = steps.findLast((step) => step.startedAt !== null) ?? steps[0]!;
-  const telling = steps.find((step) => step.status === status) ?? last;
+  const begun = steps.filter((step) => step.endedAt !== null);
+  const outcome = [status, ...begun.map((step) => step.status)]
+    .map(outcomeOf)
+    .reduce((one, other) => (gravity.indexOf(other) > gravity.indexOf(one) ? other : one));
+  const telling =
+    steps.find((step) => step.status === status && outcomeOf(status) === outcome) ??
+    begun.find((step) => outcomeOf(step.status) === outcome) ??
+    begun.at(-1) ??
+    steps[0]!;
   const what = cycle === null ? `${telling.connector} ${telling.profile}` : `${cycle} cycle`;
   const connector = telling.connector;
   const objects = objectsOf(telling, errors);
@@ -51,9 +61,19 @@ export function tellRunEnded(telemetry: Telemetry, run: Run, errors: readonly Er
     { run: id, what, status, outcome, trigger, connector, objects, remedy, durationMs: String(durationMs) },
     id,
   );
-  const common = { run: id, connector, status, objects, remedy };
-  if (outcome === "held") telemetry.event("ExportHeld", common, id);
-  if (refused.has(status)) telemetry.event("PermissionLost", common, id);
+  for (const step of begun) {
+    const ended = outcomeOf(step.status);
+    const isRefused = refused.has(step.status);
+    if (ended !== "held" && !isRefused) continue;
+    const told = {
+      run: id,
+      connector: step.connector,
+      status: step.status,
+      objects: objectsOf(step, errors),
+      remedy: remedyOf(ended, step, id),
+    };
+    telemetry.event(isRefused ? "PermissionLost" : "ExportHeld", told, id);
+  }
 
   telemetry.span(
     what,
@@ -102,13 +122,15 @@ function objectsOf({ statistics, connector }: StepRecord, errors: readonly Error
 }
 
 /** What the step itself says comes first: it names what to grant, to approve or to repair. */
-function remedyOf(outcome: RunOutcome, { connector, detail }: StepRecord, run: string): string {
+function remedyOf(outcome: RunOutcome, { connector, type, detail }: StepRecord, run: string): string {
   const look = `vestibule run show ${run}`;
   switch (outcome) {
     case "succeeded":
     case "stopped":
       return detail ?? "";
     case "held":
+      // Rules that wait name their own approval; only exports have a plan.
+      if (type !== "export" && detail !== null) return detail;
       return `${detail ?? "A limit was exceeded."} Look at the plan (vestibule plan ${connector}), then approve it or mend the cause.`;
     case "succeeded-in-part":
       return `${detail ?? "Single objects are in error and are tried again."} See ${look}.`;
