@@ -24,7 +24,7 @@ const language = `# Expressions
 
 Vestibule speaks the declarative provisioning expression language of Entra Connect Sync, and MIM 2016's function
 language as a second dialect over the same engine. Try an expression with
-\`npm run try -- 'Left([id], 20)' --attributes guest.json\`.
+\`npm run try -- 'Left([id], 4)' --attributes '{"id":"1acbd34b"}'\`.
 
 ## The language
 
