@@ -56,6 +56,9 @@ param adBindDn string
 @minLength(1)
 param adBindPassword string
 
+@description('Optional. Day on which that password ends, as 2027-03-31: told of 30 days before. Empty where it does not end.')
+param adBindPasswordExpires string = ''
+
 @description('Required. DN of the domain: DC=contoso,DC=local.')
 @minLength(1)
 param adBaseDn string
@@ -278,6 +281,7 @@ module app 'modules/functionApp.bicep' = {
       AD_URL: 'ldaps://${domainControllerHostName}:${domainControllerPort}'
       AD_BIND_DN: adBindDn
       AD_BIND_PASSWORD: '@Microsoft.KeyVault(SecretUri=${keyVault.outputs.adBindPasswordUri})'
+      AD_BIND_PASSWORD_EXPIRES: adBindPasswordExpires
       AD_CA_CERTIFICATE: adCaCertificate
       AD_SERVER_NAME: empty(adServerName) ? domainControllerHostName : adServerName
       AD_BASE_DN: adBaseDn

@@ -15,6 +15,7 @@ import { Engine } from "./engine/engine.ts";
 import { AzureTables } from "./engine/stores/tables/azureTables.ts";
 import { readSettings } from "./settings.ts";
 import { countedBus, countedTables } from "./telemetry/counted.ts";
+import { connectorOfHost, knownCredentials } from "./telemetry/credentials.ts";
 import { openTelemetry } from "./telemetry/open.ts";
 import { tellSignals } from "./telemetry/signals.ts";
 
@@ -35,7 +36,16 @@ const credential = new DefaultAzureCredential(
 
 const { version } = createRequire(import.meta.url)("../../package.json") as { readonly version: string };
 const telemetry = openTelemetry(settings.telemetry, credential, version, (message) => console.warn(message));
-tellSignals(telemetry, () => Date.now());
+const definitions = [...deployment.connectors.values()];
+const signals = tellSignals(
+  telemetry,
+  () => Date.now(),
+  (host) => connectorOfHost(definitions, host),
+);
+const credentials = knownCredentials(definitions, settings.telemetry.passwordEnds);
+
+/** Tells of credentials that end soon, each once a day. */
+export const tellExpiring = (): void => signals.lookAt(credentials);
 
 const bus = new ServiceBus(
   "connectionString" in settings.serviceBus

@@ -24,7 +24,7 @@ const unresolvedReference = "@Microsoft.KeyVault(";
 /**
  * @param environment the app settings. Besides those of DESIGN section 10: `IMPORT_QUEUE`, `SYNC_QUEUE`,
  *   `EXPORT_QUEUE` (names of the queues), `WATCHDOG_SCHEDULE` (NCRONTAB), `API_AUTHENTICATION` (keys or entra), `WEBHOOK_URL` and `WEBHOOK_FORMAT` (json or
- *   teams: where events are posted), `CYCLE_OVERDUE_MINUTES` (without a good cycle, before the webhook is told), `RUN_LEASE_SECONDS` and
+ *   teams: where events are posted), `CYCLE_OVERDUE_MINUTES` (without a good cycle, before the webhook is told), `AD_BIND_PASSWORD_EXPIRES` (a day: told of 30 days before), `RUN_LEASE_SECONDS` and
  *   `RUN_TIME_BUDGET_SECONDS` (of one function's work), and `RUN_RETRY_SECONDS` ("15,45": the waits before work is
  *   tried again that a directory, or the tables, did not answer; after the last one the step ends)
  *   and `RUN_HISTORY_RETENTION`, `OBJECT_HISTORY_RETENTION`, `AUDIT_RETENTION` (ISO 8601 durations: how long each is kept)
@@ -159,6 +159,14 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       "Give json or teams, or leave it out for json.",
     );
   }
+  const passwordExpires = text("AD_BIND_PASSWORD_EXPIRES");
+  if (passwordExpires !== undefined && !isDay(passwordExpires)) {
+    wrong(
+      "AD_BIND_PASSWORD_EXPIRES",
+      `is ${JSON.stringify(passwordExpires)}, not a day`,
+      "Give a day such as 2027-03-31, or leave it out where the password does not end.",
+    );
+  }
   const overdueMs = amount("CYCLE_OVERDUE_MINUTES", "minutes", 60_000, 120 * 60_000);
   const authentication = text("API_AUTHENTICATION");
   if (authentication !== undefined && !/^(keys|entra)$/i.test(authentication)) {
@@ -186,6 +194,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       byIdentity: /(^|;)\s*authorization\s*=\s*aad/i.test(
         environment.APPLICATIONINSIGHTS_AUTHENTICATION_STRING ?? "",
       ),
+      passwordEnds: passwordExpires === undefined ? undefined : Date.parse(passwordExpires),
       webhook:
         webhookUrl === undefined
           ? undefined
@@ -235,6 +244,10 @@ function isStorageConnection(parts: ReadonlyMap<string, string>): boolean {
 function isServiceBusConnection(parts: ReadonlyMap<string, string>): boolean {
   const hasKey = parts.has("sharedaccesskeyname") && parts.has("sharedaccesskey");
   return /^sb:\/\/./i.test(parts.get("endpoint") ?? "") && (hasKey || parts.has("sharedaccesssignature"));
+}
+
+function isDay(text: string): boolean {
+  return /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text));
 }
 
 /** Plain http only to this machine: a webhook's address is a secret. */

@@ -8,6 +8,8 @@ export interface TelemetrySettings {
   readonly connectionString: string | undefined;
   /** Ingestion by identity (APPLICATIONINSIGHTS_AUTHENTICATION_STRING). */
   readonly byIdentity: boolean;
+  /** When the password of the directory account ends, in milliseconds since 1970; undefined: never, or not known. */
+  readonly passwordEnds: number | undefined;
   readonly webhook:
     | { readonly url: string; readonly format: "json" | "teams"; readonly overdueMs: number }
     | undefined;

@@ -211,6 +211,7 @@ test("each alert names connector, objects and remedy, which its query returns", 
   // Single objects in error must not look like no cycle at all, every day until somebody mends them.
   const overdue = readFileSync(join(infra, "queries/no-successful-cycle.kql"), "utf8");
   expect(overdue).toContain("customDimensions.outcome) startswith 'succeeded'");
+  expect(readFileSync(join(infra, "workbook.json"), "utf8")).not.toContain("== 'succeeded'");
 });
 
 test("the workbook is one", () => {

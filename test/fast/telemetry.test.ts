@@ -1,14 +1,17 @@
 /** What is told of runs, and the receivers that are no service of Azure. */
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { createAuthority } from "../../sandbox/graph/certificates.ts";
 import { certificateSeen, throttled } from "../../src/engine/ports/signals.ts";
 import type { Telemetry } from "../../src/engine/ports/telemetry.ts";
 import { outcomeOf, tellRunEnded } from "../../src/engine/runs/runTelemetry.ts";
 import type { Run, StepRecord } from "../../src/engine/stores/runs.ts";
 import { readSettings } from "../../src/settings.ts";
+import { connectorOfHost, knownCredentials } from "../../src/telemetry/credentials.ts";
 import { lazyTelemetry } from "../../src/telemetry/lazy.ts";
 import { tellSignals } from "../../src/telemetry/signals.ts";
 import { webhook } from "../../src/telemetry/webhook.ts";
@@ -110,7 +113,7 @@ test("what comes after rules that wait for approval is told as well, and the rul
 test("a certificate that ends soon is told of once a day, throttling each time", () => {
   const recorder = new Recorder();
   let now = Date.parse("2026-01-01T00:00:00Z");
-  const stop = tellSignals(recorder, () => now);
+  const { stop } = tellSignals(recorder, () => now);
   const seen = (host: string, validTo: string) =>
     certificateSeen.publish({ host, validTo: Date.parse(validTo) });
   seen("dc1", "2026-03-01");
@@ -128,6 +131,45 @@ test("a certificate that ends soon is told of once a day, throttling each time",
     ["dc2", "8"],
   ]);
   expect(recorder.metrics).toEqual(["vestibule.throttled 1 graph"]);
+});
+
+test("passwords and certificates of applications that end soon name their connector", async () => {
+  const { certificate } = await createAuthority("Test");
+  const definitions = [
+    {
+      name: "AADMA",
+      kind: "graph",
+      settings: { clientCertificate: `key\n${certificate}`, clientId: "7d1c" },
+    },
+    { name: "OTHER", kind: "graph", settings: { clientCertificate: "/no/such/file.pem", clientId: "7d1d" } },
+    { name: "ADMA", kind: "ad", settings: { url: "ldaps://10.0.0.1:636", serverName: "DC1.corp.example" } },
+    { name: "FILES", kind: "file", settings: {} },
+  ];
+  const ends = Date.parse(new X509Certificate(certificate).validTo);
+  const day = 24 * 3_600_000;
+  const known = knownCredentials(definitions, ends);
+  const recorder = new Recorder();
+  let now = ends - 31 * day - 1;
+  const { lookAt, stop } = tellSignals(
+    recorder,
+    () => now,
+    (host) => connectorOfHost(definitions, host),
+  );
+  lookAt(known);
+  expect(recorder.events).toEqual([]);
+  now += 2 * day;
+  lookAt(known);
+  lookAt(known);
+  certificateSeen.publish({ host: "dc1.corp.example", validTo: ends });
+  certificateSeen.publish({ host: "dc9.corp.example", validTo: ends });
+  stop();
+  expect(recorder.events.map(({ connector, objects }) => [connector, objects])).toEqual([
+    ["AADMA", "certificate of the application 7d1c"],
+    ["ADMA", "password of the account of ADMA"],
+    ["ADMA", "certificate of dc1.corp.example"],
+    ["dc9.corp.example", "certificate of dc9.corp.example"],
+  ]);
+  expect(recorder.events[1]!.remedy).toMatch(/\(29 days\)\. Set a new one in Active Directory/);
 });
 
 test("what is told before the receiver is there comes to it in order; one that fails is told of once", async () => {
@@ -223,6 +265,7 @@ test("settings of telemetry are checked at the start", () => {
   expect(readSettings(base).telemetry).toEqual({
     connectionString: undefined,
     byIdentity: false,
+    passwordEnds: undefined,
     webhook: undefined,
   });
   const key = "InstrumentationKey=1;IngestionEndpoint=https://a.example/";
@@ -234,10 +277,12 @@ test("settings of telemetry are checked at the start", () => {
       WEBHOOK_URL: "https://hooks.example/1",
       WEBHOOK_FORMAT: "teams",
       CYCLE_OVERDUE_MINUTES: "60",
+      AD_BIND_PASSWORD_EXPIRES: "2027-03-31",
     }).telemetry,
   ).toEqual({
     connectionString: key,
     byIdentity: true,
+    passwordEnds: Date.parse("2027-03-31T00:00:00Z"),
     webhook: { url: "https://hooks.example/1", format: "teams", overdueMs: 3_600_000 },
   });
   for (const wrong of [
@@ -245,6 +290,7 @@ test("settings of telemetry are checked at the start", () => {
     { WEBHOOK_URL: "http://hooks.example/secret" },
     { WEBHOOK_FORMAT: "xml" },
     { CYCLE_OVERDUE_MINUTES: "soon" },
+    { AD_BIND_PASSWORD_EXPIRES: "2027-02-31T" },
   ]) {
     expect(() => readSettings({ ...base, ...wrong })).toThrow(Object.keys(wrong)[0]!);
     expect(() => readSettings({ ...base, ...wrong })).not.toThrow("secret");

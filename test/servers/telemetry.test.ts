@@ -30,14 +30,14 @@ beforeAll(async () => {
   const { connectionString } = ingestion;
   const credential = { getToken: () => Promise.reject(new Error("the key is enough")) };
   telemetry = openTelemetry(
-    { connectionString, byIdentity: false, webhook: undefined },
+    { connectionString, byIdentity: false, passwordEnds: undefined, webhook: undefined },
     credential,
     "1.2.3",
     (message) => {
       throw new Error(message);
     },
   );
-  stopSignals = tellSignals(telemetry, () => Date.now());
+  stopSignals = tellSignals(telemetry, () => Date.now()).stop;
   const world = new EngineWorld({ telemetry, connector: { pageSize: 10 } });
   for (let number = 0; number < 30; number++) world.addGuest(number);
   good = await world.cycle("initial");
