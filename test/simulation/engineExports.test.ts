@@ -3,6 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import { ByHand } from "../../src/engine/byHand.ts";
 import type { ConnectorConfiguration } from "../../src/engine/core/configuration.ts";
 import type { ExportPlan } from "../../src/engine/exportPlan.ts";
+import { ConnectorError } from "../../src/engine/ports/connector.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
 import { recipe } from "../fast/support/guestWorld.ts";
 import { EngineWorld, guestId, guestOu, type WorldOptions } from "../support/engineWorld.ts";
@@ -455,4 +456,25 @@ test("an adopted account ends as one of ours: disabled when its guest goes, dele
   world.now += 31 * 86_400_000;
   await world.cycle("delta");
   expect([control(), world.accounts.listed().length]).toEqual([[], 29]);
+});
+
+test("an account that is moved before its creation was answered is taken up again, and left no second object", async () => {
+  const world = new EngineWorld();
+  world.addGuest(1);
+  world.accounts.afterWrite = () => {
+    // The add has reached the directory; neither its answer comes back, nor does anything else reach it in this run.
+    world.accounts.failure = new ConnectorError("unreachable", "The directory did not answer.");
+    throw world.accounts.failure;
+  };
+  await world.cycle("initial");
+  Object.assign(world.accounts, { failure: null, afterWrite: () => undefined });
+  const [account] = world.accountsOf(guestId(1));
+  world.accounts.rename(account!.anchor, `CN=${guestId(1)},OU=Moved,${guestOu}`);
+  await world.cycle("delta");
+  await world.cycle("delta");
+  expect([await world.outstanding(), world.wrong()]).toEqual([[], []]);
+  expect(await world.countedAndHeld("ADMA")).toEqual([
+    { objects: 1, connectors: 1 },
+    { objects: 1, connectors: 1 },
+  ]);
 });

@@ -2,11 +2,11 @@ import type { Configuration } from "../core/configuration.ts";
 import { afterExport, escrowed, exportDigest } from "../core/exporting.ts";
 import type { PlanItem } from "../core/exportOrder.ts";
 import { exportHistory } from "../core/history.ts";
-import { shardOf } from "../core/identity.ts";
+import { importedId, shardOf } from "../core/identity.ts";
 import { exceededExportLimit } from "../core/limits.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import { syntaxesOf } from "../core/schema.ts";
-import type { Connector, ExportChange, ObjectTypeSchema } from "../ports/connector.ts";
+import type { Connector, ExportChange, ExportResult, ObjectTypeSchema } from "../ports/connector.ts";
 import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
 import type { ExportHold } from "../stores/connectorState.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
@@ -345,9 +345,30 @@ export class ExportStep implements StepHandler {
       } else errors.push({ object: item.id, error: runError(outcome.error, outcome.object) });
     }
     await this.#keepHistory(slice, histories, schemas);
+    await this.#dropTwins(slice, results);
     await connectorSpace.write(slice.writer, writes);
     await slice.report(errors);
     return { failures: errors.length, moved, exported: addCounters(...exported) };
+  }
+
+  /**
+   * An account whose creation was not answered, and that somebody moved before the export resumed it, was imported
+   * meanwhile as an object of its own. It is the one that was just exported.
+   */
+  async #dropTwins({ step, writer }: Slice, results: readonly ExportResult[]): Promise<void> {
+    const { connectorSpace } = this.#parts;
+    const ids = results.flatMap((result) =>
+      result.kind === "exported" && result.resumed === true ? importedId(step.connector, result.anchor) : [],
+    );
+    if (ids.length === 0) return;
+    const found = await connectorSpace.getMany(step.connector, ids);
+    const twins = [...found.values()].filter(
+      ({ object }) => object.metaverseId === null && object.disconnector !== "explicit",
+    );
+    await connectorSpace.write(
+      writer,
+      twins.map((before) => ({ before, after: null, counters: {} })),
+    );
   }
 
   /** Before what was sent is taken out of escrow: a replay reads the directory and writes the same rows again. */
