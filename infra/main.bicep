@@ -76,7 +76,7 @@ param denyLogonGroup string = ''
 @description('Optional. ldaps://host:3269 of a global catalog; names are looked for in the whole forest then.')
 param adGlobalCatalogUrl string = ''
 
-@description('Required. Certificate (PEM) of the authority that issued the domain controller certificate.')
+@description('Required. Certificate (PEM) of the authority that issued the domain controller certificate, as text or in base64: azd puts it into JSON as it is, where lines cannot end.')
 @minLength(1)
 param adCaCertificate string
 
@@ -282,7 +282,7 @@ module app 'modules/functionApp.bicep' = {
       AD_BIND_DN: adBindDn
       AD_BIND_PASSWORD: '@Microsoft.KeyVault(SecretUri=${keyVault.outputs.adBindPasswordUri})'
       AD_BIND_PASSWORD_EXPIRES: adBindPasswordExpires
-      AD_CA_CERTIFICATE: adCaCertificate
+      AD_CA_CERTIFICATE: contains(adCaCertificate, '-----BEGIN') ? adCaCertificate : base64ToString(adCaCertificate)
       AD_SERVER_NAME: empty(adServerName) ? domainControllerHostName : adServerName
       AD_BASE_DN: adBaseDn
       GUEST_OU: guestOu

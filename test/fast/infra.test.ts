@@ -21,7 +21,7 @@ const each = test.each([...files].map(([path, file]) => ({ path, file })));
 
 // https://learn.microsoft.com/azure/azure-resource-manager/bicep/bicep-functions
 const builtIns =
-  `allowed description empty environment guid json loadJsonContent loadTextContent maxLength maxValue
+  `allowed base64ToString contains description empty environment guid json loadJsonContent loadTextContent maxLength maxValue
   minLength minValue replace resourceGroup resourceId secure string subscription subscriptionResourceId take tenant
   toLower toObject union uniqueString`.split(/\s+/);
 
@@ -193,6 +193,11 @@ test("what azd asks for are parameters, and no required one is forgotten", () =>
   const azd = parseYaml(readFileSync(join(root, "azure.yaml"), "utf8"));
   expect(existsSync(join(root, azd.infra.path, `${azd.infra.module}.bicep`))).toBe(true);
   expect(main.text).toContain(`'azd-service-name': '${Object.keys(azd.services)[0]}'`);
+  // azd substitutes in the text of the JSON: a certificate of several lines would end it.
+  expect(main.text).toContain("base64ToString(adCaCertificate)");
+  expect(readFileSync(join(root, "docs/install.md"), "utf8")).toMatch(
+    /AD_CA_CERTIFICATE "\$\(base64 < [^)]*\| tr -d '\\n'\)"/,
+  );
   const scripts = readFileSync(join(root, "azure.yaml"), "utf8").match(/infra\/\S+\.ps1/g)!;
   expect(scripts.filter((script) => !existsSync(join(root, script)))).toEqual([]);
 });
