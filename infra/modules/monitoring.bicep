@@ -37,6 +37,8 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
     IngestionMode: 'LogAnalytics'
     RetentionInDays: retentionDays
     DisableLocalAuth: true
+    // Alerts ask for single events: none may be sampled away at ingestion.
+    SamplingPercentage: 100
   }
 }
 

@@ -219,6 +219,14 @@ test("each alert names connector, objects and remedy, which its query returns", 
   expect(readFileSync(join(infra, "workbook.json"), "utf8")).not.toContain("== 'succeeded'");
 });
 
+test("sampling leaves alone what alerts ask for", () => {
+  expect(moduleNamed("monitoring").text).toContain("SamplingPercentage: 100");
+  const { samplingSettings } = json("host.json").logging.applicationInsights;
+  expect(samplingSettings.excludedTypes.split(";")).toEqual(
+    expect.arrayContaining(["Event", "Exception", "Request"]),
+  );
+});
+
 test("the workbook is one", () => {
   const { version, items } = json("infra/workbook.json");
   expect(version).toBe("Notebook/1.0");
