@@ -235,6 +235,18 @@ byHandCommand(program.command("disconnect <connector> <anchor>"))
       { wait, normal, ...given }: ByHandOptions & { readonly normal?: boolean },
     ) => byHand("disconnect", connector, anchor, { as: normal ? "normal" : "explicit", ...given }, { wait }),
   );
+program
+  .command("empty <connector>")
+  .description("empty its connector space until the next full import; its directory is not written to")
+  .requiredOption("--confirm <connector>", "the connector's name once more")
+  .option("--why <words>", "kept in the audit")
+  .action(async (connector: string, given: { readonly confirm: string; readonly why?: string }) => {
+    const path = `/connectors/${part(connector)}/space`;
+    show(
+      await openApi().delete<{ readonly connector: string; readonly removed: number }>(path, given),
+      (done) => `${done.connector}: ${done.removed} objects are forgotten until its next full import.`,
+    );
+  });
 byHandCommand(program.command("synchronize <connector> <anchor>"))
   .description("synchronise one object")
   .action((connector: string, anchor: string, { wait, ...given }: ByHandOptions) =>

@@ -53,6 +53,7 @@ export const roleOf: Readonly<Record<string, Role | "anyone">> = {
   activateRules: "Approver",
   putRule: "Administrator",
   deleteRule: "Administrator",
+  emptyConnectorSpace: "Administrator",
   changeSchedule: "Administrator",
 };
 

@@ -250,6 +250,16 @@ const calls: readonly Call[] = [
     problems: [400, 404, 422],
   },
   {
+    id: "emptyConnectorSpace",
+    method: "delete",
+    path: "/connectors/{name}/space",
+    summary:
+      "Empties one connector space; `confirm` repeats the connector's name. Nothing is written to its directory: the next full import and synchronisation find the objects again.",
+    body: "EmptySpace",
+    answers: { 200: "EmptiedSpace" },
+    problems: [400, 404, 409, 413],
+  },
+  {
     id: "listHolds",
     method: "get",
     path: "/holds",

@@ -28,6 +28,12 @@ export const disconnectSchema = z.strictObject({
   why: why.nullable().default(null),
 });
 
+/** `confirm` repeats the connector's name. */
+export const emptySpaceSchema = z.strictObject({
+  confirm: z.string().optional(),
+  why: why.nullable().default(null),
+});
+
 /** Whoever overrules a guard says why. */
 export const acceptSchema = z.strictObject({ why });
 

@@ -4,6 +4,7 @@ import {
   acceptSchema,
   approvePlanSchema,
   disconnectSchema,
+  emptySpaceSchema,
   joinSchema,
   jsonParametersSchema,
   jsonValueSchema,
@@ -48,6 +49,8 @@ named("Join", joinSchema);
 named("Disconnect", disconnectSchema);
 named("Why", whySchema);
 named("AcceptImport", acceptSchema);
+named("EmptySpace", emptySpaceSchema);
+named("EmptiedSpace", z.object({ connector: z.string(), removed: z.int().min(0) }));
 named("Parameters", jsonParametersSchema);
 
 // ---- runs --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ import type { Engine } from "./engine.ts";
 import { Queries } from "./queries.ts";
 import { isoTime } from "./runs/engine.ts";
 import type { Stored } from "./stores/connectorSpace.ts";
-import type { ObjectOrder, Run, Trigger } from "./stores/runs.ts";
+import { type ObjectOrder, type Run, RunInTheWay, type Trigger } from "./stores/runs.ts";
 
 /** There is no such object, or run. */
 export class NotThere extends Error {
@@ -86,6 +86,33 @@ export class ByHand {
       },
     });
     return run;
+  }
+
+  /**
+   * Empties one connector space, as after a change of its directory that no import can make out. Nothing is written to
+   * the directory: the next full import and synchronisation find its objects again and join them.
+   * @throws UnknownName; RunInTheWay: no run may work meanwhile
+   */
+  async emptySpace(connector: string, { who, why }: Caller): Promise<{ connector: string; removed: number }> {
+    const { runs, state, audit, connectorSpace, options } = this.#engine;
+    const { name } = this.#engine.definition(connector);
+    const [open] = await runs.openIds();
+    if (open !== undefined) throw new RunInTheWay(open);
+    const { objects: removed = 0 } = await connectorSpace.totals(name);
+    await audit.add({
+      at: isoTime(options.clock.now()),
+      who,
+      what: "emptySpace",
+      about: { connector: name },
+      why,
+      details: { objects: removed },
+    });
+    // First, so that a call that is broken off leaves a connector that has to be imported in full; and last, because a
+    // run that has begun meanwhile may have noted how far it came.
+    await state.reset(name);
+    await connectorSpace.empty(name);
+    await state.reset(name);
+    return { connector: name, removed };
   }
 
   /** The step decides again when it gets there; this tells at once what is plain already. */

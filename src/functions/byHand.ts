@@ -1,8 +1,8 @@
 import { app, type HttpRequest } from "@azure/functions";
 import type { z } from "zod";
 import { authLevel } from "../api/access.ts";
-import { acceptSchema, disconnectSchema, joinSchema, whySchema } from "../api/requests.ts";
-import { answering, body, callerOf, json, param, triggerOf } from "../api/responses.ts";
+import { acceptSchema, disconnectSchema, emptySpaceSchema, joinSchema, whySchema } from "../api/requests.ts";
+import { answering, body, callerOf, json, Problem, param, triggerOf } from "../api/responses.ts";
 import { engine } from "../composition.ts";
 import { ByHand, type Caller, type Wanted } from "../engine/byHand.ts";
 import { Queries } from "../engine/queries.ts";
@@ -43,6 +43,24 @@ objectCall("joinObject", "join", joinSchema, ({ metaverseId }) => ({ kind: "join
 objectCall("disconnectObject", "disconnect", disconnectSchema, ({ as }) => ({ kind: "disconnect", as }));
 objectCall("synchronizeObject", "synchronize", whySchema, () => ({ kind: "synchronize" }));
 objectCall("retryObject", "retry", whySchema, () => ({ kind: "retry" }));
+
+app.http("emptyConnectorSpace", {
+  methods: ["DELETE"],
+  authLevel,
+  route: "connectors/{name}/space",
+  handler: answering(async (request) => {
+    const name = param(request, "name");
+    const given = await body(request, emptySpaceSchema);
+    if ((given.confirm ?? request.query.get("confirm")) !== name)
+      throw new Problem(
+        400,
+        "bad-request",
+        `This forgets every object of ${name} until its next full import. Confirm it with {"confirm": ${JSON.stringify(name)}}.`,
+      );
+    const why = given.why ?? request.query.get("why");
+    return json(await byHand.emptySpace(name, caller(request, why)));
+  }),
+});
 
 app.http("acceptImport", {
   methods: ["POST"],

@@ -226,3 +226,44 @@ describe("a full import that has shrunk", () => {
     await expect(byHand.acceptImport(good.id, caller)).rejects.toThrow("refused no import");
   });
 });
+
+describe("a connector space that is emptied", () => {
+  test.each([
+    ["ADMA", "initial"],
+    ["ADMA", "delta"],
+    ["AADMA", "initial"],
+    ["AADMA", "delta"],
+  ] as const)(
+    "of %s is what it was after the next %s cycles, and no account changes but by what its guest did",
+    async (connector, cycle) => {
+      const world = await worldOf(8);
+      const held = await world.countedAndHeld(connector);
+      const anchors = world.accounts.listed().map(({ anchor }) => anchor);
+      world.now += 1000;
+      expect(await new ByHand(world.engine).emptySpace(connector, caller)).toEqual({ connector, removed: 8 });
+      expect((await world.countedAndHeld(connector))[1]).toEqual({ objects: 0, connectors: 0 });
+      for (const table of ["connectorspace", "csindex"])
+        expect(
+          (await world.tables.rows(table)).filter(({ partition }) => partition.startsWith(`${connector}-`)),
+        ).toEqual([]);
+      world.guests.change(guestId(1), { displayName: "Changed" });
+      expect((await world.cycle(cycle)).status).toBe("success");
+      await world.cycle("delta");
+      expect([world.wrong(), await world.outstanding()]).toEqual([[], []]);
+      expect(world.accounts.listed().map(({ anchor }) => anchor)).toEqual(anchors);
+      expect(world.accounts.writes).toHaveLength(1);
+      expect(await world.countedAndHeld(connector)).toEqual(held);
+      expect((await world.persons()).size).toBe(8);
+    },
+  );
+
+  test("waits for no run: one that is under way is in the way", async () => {
+    const world = await worldOf(2);
+    world.now += 1000;
+    const run = await world.engine.startCycle("delta", "http");
+    await expect(new ByHand(world.engine).emptySpace("ADMA", caller)).rejects.toMatchObject({
+      runId: run.id,
+    });
+    expect((await world.countedAndHeld("ADMA"))[1]).toEqual({ objects: 2, connectors: 2 });
+  });
+});

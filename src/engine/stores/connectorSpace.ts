@@ -259,6 +259,27 @@ export class ConnectorSpaceStore {
     );
   }
 
+  /**
+   * Removes everything that is known of a connector's objects; what they are linked to stays as it is. A call that was
+   * broken off is repeated.
+   */
+  async empty(connector: string): Promise<void> {
+    const remove = async (table: string, partition: string) => {
+      const rows = await listRows(this.#tables, table, { partition, select: [] });
+      await removeRows(
+        this.#tables,
+        table,
+        partition,
+        rows.map(({ row }) => row),
+      );
+    };
+    for (const shard of shards) {
+      await remove(tableNames.connectorSpace, partitionOf(connector, shard));
+      for (const kind of indexKinds)
+        await remove(tableNames.connectorSpaceIndex, `${connector}-${kind}${shard}`);
+    }
+  }
+
   async #indexed(connector: string, key: string): Promise<string[]> {
     const query = { partition: indexPartition(connector, key), ...prefixRange(`${key}|`) };
     const rows = await listRows(this.#tables, tableNames.connectorSpaceIndex, query);
@@ -478,6 +499,9 @@ interface Prepared {
 }
 
 const dueRow = (due: string, id: string) => `d|${due}|${id}`;
+
+/** Anchors, DNs, values that rules join on, references. */
+const indexKinds = ["a", "n", "j", "r"] as const;
 
 function indexPartition(connector: string, key: string): string {
   return `${connector}-${key.slice(0, 3).replace("|", "")}`; // kind and the first digit of the hash

@@ -127,6 +127,11 @@ export class ConnectorStateStore {
     }
   }
 
+  /** Nothing is known of the directory any more, so that everything is to be imported; a hold of its exports stays. */
+  reset(connector: string): Promise<ConnectorState> {
+    return this.update(connector, ({ hold }) => ({ ...empty, hold }));
+  }
+
   /** To be called before markers are written. `by`: the run and step. */
   async markDirty(
     connector: string,

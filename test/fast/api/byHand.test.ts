@@ -80,3 +80,20 @@ test("an import that was not refused cannot be accepted", async () => {
     detail: `Run ${id} refused no import.`,
   });
 });
+
+test("a connector space is emptied when its name is given twice", async () => {
+  const empty = (name: string, body: unknown) => call("DELETE", `/connectors/${name}/space`, body, headers);
+  expect((await empty("AADMA", {})).body).toMatchObject({ status: 400, code: "bad-request" });
+  expect((await empty("AADMA", { confirm: "ADMA" })).body).toMatchObject({ status: 400 });
+  expect((await empty("NOMA", { confirm: "NOMA" })).body).toMatchObject({
+    status: 404,
+    code: "unknown-connector",
+  });
+  world.now += 1000;
+  const { status, body } = await empty("AADMA", { confirm: "AADMA", why: "another tenant" });
+  expect([status, body]).toEqual([200, { connector: "AADMA", removed: expect.any(Number) }]);
+  expect((await call("GET", "/connectors/AADMA/objects")).body.items).toEqual([]);
+  expect((await engine.audit.page(1)).entries).toMatchObject([
+    { who: "ann@corp.example", what: "emptySpace", why: "another tenant", about: { connector: "AADMA" } },
+  ]);
+});
