@@ -3,7 +3,8 @@
   Registers Vestibule's HTTP API in Entra ID with its app roles, and prints the client id for VESTIBULE_API_CLIENT_ID.
 .DESCRIPTION
   Roles: Reader looks, Operator also runs, Approver also decides on held exports, Administrator also changes rules and
-  schedule. They are the ones of infra/names.json, which the code enforces. Only people and apps with a role get a token.
+  schedule. They are the ones of infra/names.json, which the code enforces. Only people and apps with a role get a token;
+  people get theirs with the Azure CLI or Azure PowerShell (scope user_impersonation), without being asked for consent.
   Running it again changes nothing that is there.
 .PARAMETER Environment
   The cloud: Global, USGov, USGovDoD or China.
@@ -37,9 +38,24 @@ foreach ($value in $names.appRoles) {
     AllowedMemberTypes = @('User', 'Application')
   }
 }
-if ($PSCmdlet.ShouldProcess($DisplayName, 'set app roles')) {
+$scopes = @($application.Api.Oauth2PermissionScopes)
+if (-not ($scopes | Where-Object Value -EQ 'user_impersonation')) {
+  $scopes += @{
+    Id = [guid]::NewGuid(); Value = 'user_impersonation'; Type = 'User'; IsEnabled = $true
+    AdminConsentDisplayName = 'Use Vestibule'; AdminConsentDescription = 'Use Vestibule with the roles that one has.'
+    UserConsentDisplayName = 'Use Vestibule'; UserConsentDescription = 'Use Vestibule with the roles that one has.'
+  }
+}
+$scope = ($scopes | Where-Object Value -EQ 'user_impersonation').Id
+# The Azure CLI and Azure PowerShell, as Microsoft has registered them in every tenant.
+$clients = '04b07795-8ddb-461a-bbee-02f9e1bf7b46', '1950a258-227b-4e31-a9cf-717495945fc2' |
+  ForEach-Object { @{ AppId = $_; DelegatedPermissionIds = @("$scope") } }
+$api = @{ RequestedAccessTokenVersion = 2; Oauth2PermissionScopes = $scopes }
+if ($PSCmdlet.ShouldProcess($DisplayName, 'set app roles and scope')) {
   Update-MgApplication -ApplicationId $application.Id -AppRoles $roles -IdentifierUris @("api://$($application.AppId)") `
-    -Api @{ RequestedAccessTokenVersion = 2 }
+    -Api $api
+  # Entra ID takes clients only for a scope that is there already.
+  Update-MgApplication -ApplicationId $application.Id -Api ($api + @{ PreAuthorizedApplications = @($clients) })
   $principal = Get-MgServicePrincipal -Filter "appId eq '$($application.AppId)'"
   if (-not $principal) { $principal = New-MgServicePrincipal -AppId $application.AppId }
   Update-MgServicePrincipal -ServicePrincipalId $principal.Id -AppRoleAssignmentRequired:$true

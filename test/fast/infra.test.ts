@@ -202,6 +202,15 @@ test("what azd asks for are parameters, and no required one is forgotten", () =>
   expect(scripts.filter((script) => !existsSync(join(root, script)))).toEqual([]);
 });
 
+test("people get tokens for the API with the client that the installation guide uses", () => {
+  const script = readFileSync(join(infra, "graph/Register-Api.ps1"), "utf8");
+  expect(readFileSync(join(root, "docs/install.md"), "utf8")).toContain("az account get-access-token");
+  const azureCli = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"; // its application id in every tenant
+  expect(script).toMatch(new RegExp(`\\$clients = '${azureCli}'`));
+  expect(script).toContain("PreAuthorizedApplications = @($clients)");
+  expect(script).toContain("Oauth2PermissionScopes = $scopes");
+});
+
 test("each alert names connector, objects and remedy, which its query returns", () => {
   const { text } = moduleNamed("alerts");
   expect(text).toContain("var dimensions = ['connector', 'objects', 'remedy']");
