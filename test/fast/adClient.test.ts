@@ -165,6 +165,21 @@ test("values beyond the server's range limit are fetched range by range", async 
   expect(group!.attributes.get("member")!.map(String)).toEqual(values);
 });
 
+test("a range that begins elsewhere than asked is not used", async () => {
+  const { client } = await open((request) => {
+    if (request.operation !== search) return undefined;
+    return Buffer.concat([entry(request, "CN=g", { "member;range=0-1": ["CN=a", "CN=b"] }), result(request)]);
+  });
+  await expect(client.read("CN=g", ["member"])).rejects.toEqual(failure("unreachable", /range=2-\* is gone/));
+});
+
+test("pages without an entry and without an end are found out", async () => {
+  const { client } = await open((request) =>
+    request.operation === search ? result(request, { cookie: "cookie-again" }) : undefined,
+  );
+  await expect(listed(client)).rejects.toEqual(failure("unreachable", /does not come to an end/));
+});
+
 test("a server that falls silent ends the connection, and the next call has a new one", async () => {
   const { client } = await open(
     (request) => {
@@ -193,6 +208,18 @@ test("a slow page that keeps coming is waited for", async () => {
     { timeoutMs: 200 },
   );
   expect(await listed(client)).toHaveLength(4);
+});
+
+test.each([
+  ["a message id of no octets", "300b020065070a010004000400"],
+  ["a message id of seven", "301202070000000000000065070a010004000400"],
+  ["a result code of no octets", "300b02010265060a0004000400"],
+  ["a result code of nine", "3014020102650f0a0900000000000000000004000400"],
+])("%s ends the connection, and no process", async (_, bytes) => {
+  const { client } = await open(({ operation }) =>
+    operation === search ? Buffer.from(bytes, "hex") : undefined,
+  );
+  await expect(client.read("CN=a", [])).rejects.toEqual(failure("unreachable", /not LDAP/));
 });
 
 test("bytes that are not LDAP end the connection at once", async () => {

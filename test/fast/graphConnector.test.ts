@@ -324,16 +324,31 @@ describe("failures", () => {
     [410, "resyncRequired", "watermark-expired", /full import/],
     [400, "syncStateNotFound", "watermark-expired", /full import/],
     [400, "Directory_ExpiredPageToken", "watermark-expired", /full import/],
+    [400, "Directory_ResyncRequired", "watermark-expired", /full import/],
+    [404, "SyncStateNotFound", "watermark-expired", /full import/],
     [400, "Request_BadRequest", "configuration", /attributes and filter/],
     [501, "NotImplemented", "configuration", /attributes and filter/],
     [404, "", "unreachable", /GRAPH_BASE_URL/],
     [429, "TooManyRequests", "throttled", /429/],
     [503, "ServiceUnavailable", "unreachable", /503/],
+    [408, "", "unreachable", /408/],
+    [509, "", "throttled", /509/],
+    [507, "", "configuration", /507/],
+    [522, "", "unreachable", /522/],
   ])("%i %s is %s", (status, code, kind, message) => {
     const error = answer(status, code);
     expect(error).toBeInstanceOf(ConnectorError);
     expect(error.kind).toBe(kind);
     expect(error.message).toMatch(message);
+  });
+
+  test.each([
+    ["Badly formed token.", "watermark-expired"],
+    ["DeltaLink older than 30 days is not supported.", "watermark-expired"],
+    ["The provided skip token is invalid.", "watermark-expired"],
+    ["Could not find a property named 'sponsorz'.", "configuration"],
+  ])("400 Request_BadRequest with %j is %s", (message, kind) => {
+    expect(answer(400, "Request_BadRequest", {}, message).kind).toBe(kind);
   });
 
   test("the service's delay is kept, in seconds or as a date", () => {

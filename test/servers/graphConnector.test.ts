@@ -341,6 +341,35 @@ test.each(["reset", "expired"])(
   },
 );
 
+test.each([
+  ["cannot read", { code: "Request_BadRequest", message: "Badly formed token." }],
+  ["wants to have renewed", { code: "Directory_ResyncRequired", message: "Resync." }],
+  ["refuses in words that nobody knows", { code: "Request_BadRequest", message: "Invalid parameter." }],
+])(
+  "a stored token that the service %s asks for a full import, at its beginning and when it goes on",
+  async (_, error) => {
+    const bench = await open({ guests: 12, members: 0 }, { pageSize: 5 });
+    const { complete, pages } = await importAll(bench.connector, full, bench.context);
+    const resumeAt = pages.find((page) => page.resumeAt !== null)!.resumeAt!;
+    for (const start of [
+      { kind: "delta", watermark: complete.watermark },
+      { kind: "resume", cursor: resumeAt },
+    ] as const) {
+      await bench.admin("POST", "/faults", [{ status: 400, body: { error } }]);
+      await expect(importAll(bench.connector, start, bench.context)).rejects.toEqual(
+        failure("watermark-expired", /full import/),
+      );
+    }
+    // What is built anew and refused is a mistake in the settings, or each import would end in another one.
+    await bench.admin("POST", "/faults", [
+      { status: 400, body: { error: { code: "Request_BadRequest", message: "Invalid parameter." } } },
+    ]);
+    await expect(importAll(bench.connector, full, bench.context)).rejects.toEqual(
+      failure("configuration", /GRAPH_BASE_URL/),
+    );
+  },
+);
+
 test("refusals say what to mend", async () => {
   const bench = await open();
   await expect(bench.connect({ accessToken: "wrong" }).ping()).rejects.toEqual(

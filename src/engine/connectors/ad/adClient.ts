@@ -29,7 +29,7 @@ import {
   type LdapRequest,
 } from "./ldapConnection.ts";
 import { bindFailure, directoryFailure, LdapError, resultCode } from "./ldapErrors.ts";
-import { dirSyncState, type LdapEntry, pagedResultsCookie } from "./ldapMessages.ts";
+import { dirSyncState, type LdapEntry, LdapProtocolError, pagedResultsCookie } from "./ldapMessages.ts";
 
 /**
  * The one place that speaks LDAP. ldapts gives the requests, filters and controls; connection, paging and
@@ -71,7 +71,7 @@ export class AdClient {
   async *search(base: string, options: SearchOptions): AsyncGenerator<SearchPage> {
     const paging = new PagedResultsControl({ critical: true, value: { size: options.pageSize ?? 1000 } });
     const connection = await this.#connect(); // cookies are bound to the connection
-    for (;;) {
+    for (let emptyPages = 0; ; ) {
       const { result, entries } = await this.#ask(
         new SearchRequest({
           messageId: 0,
@@ -85,7 +85,14 @@ export class AdClient {
         connection,
       );
       const value = result.controls.get(PagedResultsControl.type);
-      const cookie = value === undefined ? Buffer.alloc(0) : pagedResultsCookie(value);
+      const cookie = value === undefined ? Buffer.alloc(0) : understood(() => pagedResultsCookie(value));
+      emptyPages = entries.length === 0 ? emptyPages + 1 : 0;
+      if (emptyPages > emptyPagesMax && cookie.length > 0) {
+        throw new ConnectorError(
+          "unreachable",
+          `${emptyPages} empty pages of ${base} in a row: the directory does not come to an end. Nothing is taken as complete.`,
+        );
+      }
       const whole = await Promise.all(entries.map((entry) => this.#completeRanges(entry, options.controls)));
       yield { entries: whole, last: cookie.length === 0 };
       if (cookie.length === 0) return;
@@ -137,7 +144,7 @@ export class AdClient {
     );
     const value = result.controls.get(dirSyncType);
     if (value === undefined) throw new ConnectorError("unreachable", "The answer to DirSync has no cookie.");
-    return { entries, ...dirSyncState(value) };
+    return { entries, ...understood(() => dirSyncState(value)) };
   }
 
   /** @param attributes values as the directory keeps them. @throws LdapError, ConnectorError */
@@ -217,7 +224,8 @@ export class AdClient {
       const values = [...firstValues];
       let [name, range] = key.split(";range=");
       while (range !== undefined && !range.endsWith("-*")) {
-        const next = `${name};range=${Number(range.split("-")[1]) + 1}-*`;
+        const from = Number(range.split("-")[1]) + 1;
+        const next = `${name};range=${from}-*`;
         const { entries } = await this.#ask(
           new SearchRequest({
             messageId: 0,
@@ -230,9 +238,11 @@ export class AdClient {
           }),
         );
         const found = [...(entries[0]?.attributes ?? [])].find(([type]) => type.startsWith(`${name};range=`));
-        if (found === undefined) throw rangeLost(entry.dn, next);
+        const [, foundRange = ""] = found?.[0].split(";range=") ?? [];
+        // What begins elsewhere would make a list with holes or doubles, or one without an end.
+        if (found === undefined || foundRange.split("-")[0] !== String(from)) throw rangeLost(entry.dn, next);
         values.push(...found[1]);
-        range = found[0].split(";range=")[1];
+        range = foundRange;
       }
       // With a range, the plain name comes too, empty.
       if (range !== undefined || !attributes.has(key)) attributes.set(name!, values);
@@ -290,6 +300,19 @@ export interface RawChange extends RawAttribute {
 }
 
 const toAttribute = ({ name, values }: RawAttribute) => new Attribute({ type: name, values: [...values] });
+
+/** A domain controller may answer a page without entries when a search takes it long; not so often in a row. */
+const emptyPagesMax = 1000;
+
+/** @throws ConnectorError for a control whose value is not what it should be */
+function understood<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof LdapProtocolError)) throw error;
+    throw new ConnectorError("unreachable", `The answer is not LDAP (${error.message}).`, { cause: error });
+  }
+}
 
 function rangeLost(dn: string, range: string): ConnectorError {
   return new ConnectorError("unreachable", `${dn} changed while it was read (${range} is gone).`);

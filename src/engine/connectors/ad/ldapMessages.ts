@@ -86,6 +86,11 @@ function children(bytes: Buffer, parent: Element): Element[] {
 
 const text = (bytes: Buffer, { start, end }: Element) => bytes.toString("utf8", start, end);
 
+function readNumber(bytes: Buffer, { start, end }: Element): number {
+  if (end === start || end - start > 4) throw new LdapProtocolError(`number of ${end - start} octets`);
+  return bytes.readIntBE(start, end - start);
+}
+
 /** Cuts a stream of bytes into messages. @throws LdapProtocolError */
 export class LdapFramer {
   #rest: Buffer = Buffer.alloc(0);
@@ -111,8 +116,7 @@ export class LdapFramer {
 
 function parseMessage(bytes: Buffer, message: Element): LdapResponse {
   const number = element(bytes, message.start, message.end, tags.integer);
-  if (number.end - number.start > 4) throw new LdapProtocolError("message id is too long");
-  const id = bytes.readIntBE(number.start, number.end - number.start);
+  const id = readNumber(bytes, number);
   const operation = element(bytes, number.end, message.end);
   if (operation.tag === tags.entry) return { kind: "entry", id, entry: parseEntry(bytes, operation) };
   if (operation.tag === tags.reference) return { kind: "reference", id };
@@ -128,7 +132,7 @@ function parseMessage(bytes: Buffer, message: Element): LdapResponse {
     kind: "result",
     id,
     result: {
-      code: bytes.readUIntBE(code.start, code.end - code.start),
+      code: readNumber(bytes, code),
       matchedDn: text(bytes, matchedDn),
       // Active Directory ends its diagnostic with a zero byte.
       message: text(bytes, diagnostic).replace(/[\0\s]+$/, ""),

@@ -9,9 +9,15 @@ export interface GraphAnswer {
   readonly body: unknown;
 }
 
-/** Worth asking again after a while: https://learn.microsoft.com/graph/errors */
+/** The service asks for patience; 509 is a limit of bandwidth. */
+const isThrottled = (status: number) => status === 429 || status === 509;
+
+/**
+ * Worth asking again after a while: https://learn.microsoft.com/graph/errors. Gateways before the service have more
+ * numbers than those; what the service cannot do (501) and has no room for (507) it cannot a moment later either.
+ */
 export function isTransient(status: number): boolean {
-  return status === 429 || status === 500 || status === 502 || status === 503 || status === 504;
+  return status === 408 || status === 429 || (status >= 500 && ![501, 505, 507].includes(status));
 }
 
 /** Retry-After in milliseconds, given in seconds or as a date (RFC 9110 section 10.2.3). */
@@ -26,9 +32,12 @@ export function retryAfterMs(headers: GraphAnswer["headers"], now = Date.now()):
 /**
  * The service's own words for "that token is no longer honoured": a delta token of more than seven days, a reset
  * (https://learn.microsoft.com/graph/delta-query-overview), a page token that was left lying for too long
- * (https://github.com/microsoftgraph/msgraph-sdk-dotnet/issues/2254).
+ * (https://github.com/microsoftgraph/msgraph-sdk-dotnet/issues/2254). A token that the service cannot read at all has
+ * no code of its own, only Request_BadRequest and words.
  */
-const expiredTokenCode = /^resync|^syncState|ExpiredPageToken$/i;
+const expiredTokenCode =
+  /resyncRequired$|^resync|^syncState|Expired\w*Token$|Invalid(Delta|Skip|Sync|Page)Token/i;
+const expiredTokenText = /badly formed token|\b(delta|skip|sync|page) ?(token|link)\b/i;
 
 /** The error that an answer other than 2xx stands for. */
 export function answerFailure(answer: GraphAnswer): ConnectorError {
@@ -38,7 +47,7 @@ export function answerFailure(answer: GraphAnswer): ConnectorError {
   const said = `Graph answered ${status}${text === "" ? "" : ` (${text})`}${
     requestId === undefined ? "" : `, request ${requestId}`
   }`;
-  if (status === 410 || expiredTokenCode.test(code)) {
+  if (status === 410 || expiredTokenCode.test(code) || (status === 400 && expiredTokenText.test(text))) {
     return new ConnectorError("watermark-expired", `${said}. A full import is needed.`);
   }
   if (status === 401) {
@@ -53,7 +62,7 @@ export function answerFailure(answer: GraphAnswer): ConnectorError {
       `${said}. Grant the managed identity the application permission User.Read.All (User.ReadWrite.All where the connector is writable), GroupMember.Read.All where groups limit it, and Group.Read.All where it imports groups (Group.ReadWrite.All where it exports them).`,
     );
   }
-  if (status === 429) {
+  if (isThrottled(status)) {
     const delay = retryAfterMs(answer.headers);
     return new ConnectorError("throttled", `${said}.`, delay === undefined ? {} : { retryAfterMs: delay });
   }

@@ -56,10 +56,15 @@ export class GraphImport {
   /** @throws ConnectorError */
   async *pages(start: ImportStart): AsyncGenerator<ImportPage> {
     let cursor: ImportCursor | null = await this.#firstCursor(start);
+    let isStored = start.kind !== "full";
     while (cursor !== null) {
-      const { page, next }: { page: ImportPage; next: ImportCursor | null } = await this.#page(cursor);
+      const { page, next }: { page: ImportPage; next: ImportCursor | null } = await this.#page(
+        cursor,
+        isStored,
+      );
       yield page;
       cursor = next;
+      isStored = false;
     }
   }
 
@@ -149,9 +154,15 @@ export class GraphImport {
 
   // ---- pages ---------------------------------------------------------------------------------------------------
 
-  async #page(cursor: ImportCursor): Promise<{ page: ImportPage; next: ImportCursor | null }> {
+  /** @param isStored whether the link is one that was kept since an earlier call */
+  async #page(
+    cursor: ImportCursor,
+    isStored: boolean,
+  ): Promise<{ page: ImportPage; next: ImportCursor | null }> {
     const guard = advanceGuard(cursor.guard, cursor.next);
-    const collection = await this.#collection(cursor.next);
+    const collection = await this.#collection(cursor.next).catch((error: unknown) => {
+      throw isStored ? refusedLink(error) : error;
+    });
     const entries = await this.#entries(cursor, collection.value);
     const next = this.#nextCursor(cursor, collection, guard);
     if (next !== null) return { page: { entries, resumeAt: printCursor(next) }, next };
@@ -250,6 +261,16 @@ export class GraphImport {
   async #collection(url: string, headers: Record<string, string> = {}): Promise<Collection> {
     return collectionOf(await this.#scope.client.get(url, this.#scope.context, headers));
   }
+}
+
+/**
+ * A kept link was good when the service gave it, so whatever the service has against it now, in whatever words, it does
+ * not honour it any more. Had the settings been at fault, the full import would say so.
+ */
+function refusedLink(error: unknown): unknown {
+  if (!(error instanceof ConnectorError) || error.kind !== "configuration") return error;
+  const message = `Graph does not go on from where the last import ended. ${error.message} A full import is needed.`;
+  return new ConnectorError("watermark-expired", message, { cause: error });
 }
 
 /** Where a delta round ended. */
