@@ -2,7 +2,7 @@
 import pMap from "p-map";
 import { shards } from "../src/engine/core/identity.ts";
 import { type Operation, type RowQuery, rowsOf, type Tables } from "../src/engine/ports/tables.ts";
-import { partitionOf } from "../src/engine/stores/connectorSpace.ts";
+import { partitionOf } from "../src/engine/stores/connectorSpaceRows.ts";
 import { metaversePartition } from "../src/engine/stores/metaverse.ts";
 import { tableNames } from "../src/engine/stores/tableNames.ts";
 import { chunked } from "../src/engine/stores/texts.ts";

@@ -2,7 +2,7 @@
 import type { Engine } from "./engine.ts";
 import { Queries } from "./queries.ts";
 import { isoTime } from "./runs/engine.ts";
-import type { Stored } from "./stores/connectorSpace.ts";
+import type { Stored } from "./stores/connectorSpaceRows.ts";
 import { type ObjectOrder, type Run, RunInTheWay, type Trigger } from "./stores/runs.ts";
 
 /** There is no such object, or run. */

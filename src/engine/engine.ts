@@ -7,7 +7,7 @@ import {
   withSchemas,
 } from "./core/configuration.ts";
 import { joinAttributes } from "./core/indexing.ts";
-import { compileRuleTexts } from "./core/readConfiguration.ts";
+import { compileRuleTexts } from "./core/readRules.ts";
 import { rulesConnectorKind } from "./core/ruleDocuments.ts";
 import { synchronizationKey } from "./core/ruleVersions.ts";
 import type { Bus, StepMessage } from "./ports/bus.ts";
@@ -21,10 +21,11 @@ import type { EngineParts } from "./runs/engine.ts";
 import { ExportStep } from "./runs/exportStep.ts";
 import { ImportStep } from "./runs/importStep.ts";
 import type { Clock } from "./runs/lease.ts";
-import { RunProtocol, type StartRequest, type StepHandler, type Timings } from "./runs/protocol.ts";
+import { RunProtocol, type StartRequest, type Timings } from "./runs/protocol.ts";
 import { type DiffParts, DiffSyncStep, EffectsStep, noLongerStored } from "./runs/rulesDiff.ts";
 import { RulesStep } from "./runs/rulesStep.ts";
 import { RulesTrial } from "./runs/rulesTrial.ts";
+import type { StepHandler } from "./runs/stepHandler.ts";
 import { SyncStep } from "./runs/syncStep.ts";
 import { AuditStore } from "./stores/audit.ts";
 import { ConnectorSpaceStore } from "./stores/connectorSpace.ts";

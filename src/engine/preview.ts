@@ -21,7 +21,7 @@ import { Explanation } from "./previewExplanation.ts";
 import { type objectSummary, Queries } from "./queries.ts";
 import { isoTime } from "./runs/engine.ts";
 import { SyncJob } from "./runs/syncStep.ts";
-import type { Stored } from "./stores/connectorSpace.ts";
+import type { Stored } from "./stores/connectorSpaceRows.ts";
 import { type Counters, FencedWriter } from "./stores/fence.ts";
 import { MemoryTables } from "./stores/memory/memoryTables.ts";
 import { OverlayTables } from "./stores/overlay/overlayTables.ts";

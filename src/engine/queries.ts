@@ -12,7 +12,7 @@ import { type MetaverseClause, meetsClause } from "./metaverseSearch.ts";
 import { type Orphan, orphanOf, stampAttributeOf } from "./orphans.ts";
 import { isoTime } from "./runs/engine.ts";
 import type { StepStatistics } from "./runs/outboundCounters.ts";
-import { exportToJson, imageToJson, type Stored } from "./stores/connectorSpace.ts";
+import { exportToJson, imageToJson, type Stored } from "./stores/connectorSpaceRows.ts";
 import type { StoredMetaverseObject } from "./stores/metaverse.ts";
 import type { Run, StepRecord } from "./stores/runs.ts";
 

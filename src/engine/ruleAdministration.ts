@@ -1,6 +1,6 @@
 /** Rules and their versions as the API shows them, and what a person does with them: with who and why in the audit. */
 import { type Configuration, ConfigurationError } from "./core/configuration.ts";
-import { readRuleTexts } from "./core/readConfiguration.ts";
+import { readRuleTexts } from "./core/readRules.ts";
 import { editedFile } from "./core/ruleDocuments.ts";
 import { synchronizationKey } from "./core/ruleVersions.ts";
 import type { Engine } from "./engine.ts";

@@ -6,7 +6,7 @@ import {
   describeProblem,
   withSchemas,
 } from "./core/configuration.ts";
-import { compileRuleTexts, type Deployment, readRuleTexts } from "./core/readConfiguration.ts";
+import { compileRuleTexts, type Deployment, readRuleTexts } from "./core/readRules.ts";
 import {
   documentsOf,
   type RuleDocument,

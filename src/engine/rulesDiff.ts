@@ -1,6 +1,6 @@
 /** Comparing rules with the active ones: how a comparison is begun, and what it has found. */
 import type { Configuration, ConfigurationFile } from "./core/configuration.ts";
-import { compileRuleTexts } from "./core/readConfiguration.ts";
+import { compileRuleTexts } from "./core/readRules.ts";
 import { syntaxesOf } from "./core/schema.ts";
 import type { Engine } from "./engine.ts";
 import { type ExportPlanItem, planItem } from "./exportPlan.ts";

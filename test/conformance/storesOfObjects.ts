@@ -10,7 +10,8 @@ import {
   newConnectorSpaceObject,
 } from "../../src/engine/core/model.ts";
 import { type Attributes, dateTimeFromMs, reference, type Value } from "../../src/engine/core/values.ts";
-import { ConnectorSpaceStore, type Stored } from "../../src/engine/stores/connectorSpace.ts";
+import { ConnectorSpaceStore } from "../../src/engine/stores/connectorSpace.ts";
+import type { Stored } from "../../src/engine/stores/connectorSpaceRows.ts";
 import { LeaseLost } from "../../src/engine/stores/fence.ts";
 import { isKey } from "../../src/engine/stores/limits.ts";
 import { MetaverseStore } from "../../src/engine/stores/metaverse.ts";

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { PlanItem } from "../../src/engine/core/exportOrder.ts";
 import { AuditStore } from "../../src/engine/stores/audit.ts";
-import { anchorHash } from "../../src/engine/stores/connectorSpace.ts";
+import { anchorHash } from "../../src/engine/stores/connectorSpaceRows.ts";
 import { ConnectorStateStore } from "../../src/engine/stores/connectorState.ts";
 import { DiffStore } from "../../src/engine/stores/diffs.ts";
 import { type Hold, HoldStore } from "../../src/engine/stores/holds.ts";

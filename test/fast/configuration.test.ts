@@ -5,6 +5,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { loadConfiguration } from "../../src/engine/configuration/loadConfiguration.ts";
 import {
+  type Configuration,
   ConfigurationError,
   type ConfigurationFile,
   type SettingsSchema,
@@ -12,12 +13,9 @@ import {
 } from "../../src/engine/core/configuration.ts";
 import { editorSchemas } from "../../src/engine/core/configurationSchema.ts";
 import { durationMs } from "../../src/engine/core/duration.ts";
-import {
-  checkAgainstSchemas,
-  compileRuleTexts,
-  defaultLimits,
-  readConfiguration,
-} from "../../src/engine/core/readConfiguration.ts";
+import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
+import { defaultLimits } from "../../src/engine/core/readConnectors.ts";
+import { compileRuleTexts } from "../../src/engine/core/readRules.ts";
 import type { SchemaAttribute } from "../../src/engine/ports/connector.ts";
 import { readSettings } from "../../src/settings.ts";
 import { anyKinds, recipe, recipeSettings } from "./support/guestWorld.ts";
@@ -308,14 +306,22 @@ describe("a set of rules", () => {
       );
       return withSchemas(recipe, new Map([["ADMA", [{ name: "user", attributes }]]]));
     };
-    expect(checkAgainstSchemas(of({}))).toEqual([]);
-    expect(checkAgainstSchemas(of({ mail: { readOnly: true } }))).toEqual([
+    const problems = (configuration: Configuration) => {
+      try {
+        compileRuleTexts(configuration.ruleTexts, configuration);
+        return [];
+      } catch (error) {
+        return (error as ConfigurationError).problems;
+      }
+    };
+    expect(problems(of({}))).toEqual([]);
+    expect(problems(of({ mail: { readOnly: true } }))).toEqual([
       expect.objectContaining({
         file: "config/rules/AD-B2B-OUT.yaml",
         message: expect.stringContaining('"mail"'),
       }),
     ]);
-    expect(checkAgainstSchemas(of({ userAccountControl: { type: "string" } })).length).toBeGreaterThan(0);
+    expect(problems(of({ userAccountControl: { type: "string" } })).length).toBeGreaterThan(0);
   });
 });
 

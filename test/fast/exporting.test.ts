@@ -9,7 +9,7 @@ import {
   newConnectorSpaceObject,
   type PendingExport,
 } from "../../src/engine/core/model.ts";
-import { defaultLimits } from "../../src/engine/core/readConfiguration.ts";
+import { defaultLimits } from "../../src/engine/core/readConnectors.ts";
 import { type AttributeValue, reference } from "../../src/engine/core/values.ts";
 
 const change = (name: string, before?: AttributeValue, after?: AttributeValue): AttributeChange => ({

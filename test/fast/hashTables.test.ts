@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { indexHash } from "../../src/engine/core/identity.ts";
 import { DigestTable } from "../../src/engine/runs/digestTable.ts";
-import { anchorHash } from "../../src/engine/stores/connectorSpace.ts";
+import { anchorHash } from "../../src/engine/stores/connectorSpaceRows.ts";
 import { HashTable } from "../../src/engine/stores/hashTable.ts";
 import { KeyFilter } from "../../src/engine/stores/keyFilter.ts";
 import { anchorKey } from "../../src/engine/stores/seen.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { connectorFile, metaverseFile } from "../../src/engine/core/configurationSchema.ts";
-import { readRuleTexts } from "../../src/engine/core/readConfiguration.ts";
+import { readRuleTexts } from "../../src/engine/core/readRules.ts";
 import { readRuleElement } from "../../src/engine/takeover/entraConnectRule.ts";
 import { exportedFrom } from "../../src/engine/takeover/exportedRule.ts";
 import { reportOf } from "../../src/engine/takeover/report.ts";

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { connectorFile, metaverseFile } from "../../src/engine/core/configurationSchema.ts";
 import { compileExpression } from "../../src/engine/core/expression/expression.ts";
-import { readRuleTexts } from "../../src/engine/core/readConfiguration.ts";
+import { readRuleTexts } from "../../src/engine/core/readRules.ts";
 import { translateMim, unlessNull } from "../../src/engine/takeover/mimExpression.ts";
 import { reportOf } from "../../src/engine/takeover/report.ts";
 import { type ExportFile, takeOver } from "../../src/engine/takeover/takeover.ts";

@@ -11,7 +11,8 @@ import { graphSettingsSchema } from "../../src/engine/connectors/graph/settings.
 import type { SettingsSchema } from "../../src/engine/core/configuration.ts";
 import { ExpressionError } from "../../src/engine/core/expression/expression.ts";
 import { evaluateFlow, FlowError } from "../../src/engine/core/flow.ts";
-import { readConfiguration, readRuleTexts } from "../../src/engine/core/readConfiguration.ts";
+import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
+import { readRuleTexts } from "../../src/engine/core/readRules.ts";
 import { type AttributeInfo, compileRules } from "../../src/engine/core/rules.ts";
 import {
   type AttributeType,

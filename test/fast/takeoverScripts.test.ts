@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readRuleTexts } from "../../src/engine/core/readConfiguration.ts";
+import { readRuleTexts } from "../../src/engine/core/readRules.ts";
 import { exportedFrom } from "../../src/engine/takeover/exportedRule.ts";
 import { TakeoverError } from "../../src/engine/takeover/findings.ts";
 import { readScript } from "../../src/engine/takeover/powershellRules.ts";

@@ -245,6 +245,7 @@ async function runsOf(chain: Chain): Promise<Run[]> {
 async function allEnded(chain: Chain): Promise<Run[]> {
   const until = Date.now() + 150_000;
   for (let quiet = 0; ; ) {
+    // A host may be coming back from its last kill: asked again, until the time is up.
     const runs = await chain.api<Page<Run>>("/runs?limit=100").catch(() => undefined);
     const open = runs?.items.filter(({ endedAt }) => !endedAt);
     quiet = open?.length === 0 ? quiet + 1 : 0;

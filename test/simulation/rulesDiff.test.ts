@@ -1,6 +1,6 @@
 /** Comparing rules over the real engine: what it finds is what the rules then do, and until then nothing changes. */
 import { expect, test } from "vitest";
-import { compileRuleTexts } from "../../src/engine/core/readConfiguration.ts";
+import { compileRuleTexts } from "../../src/engine/core/readRules.ts";
 import { RulesDiffs } from "../../src/engine/rulesDiff.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
 import { recipe } from "../fast/support/guestWorld.ts";

@@ -1,7 +1,7 @@
 /** A set of rules is tried out on everybody before it is activated: what goes beyond a connector's limits waits. */
 import { describe, expect, test } from "vitest";
 import type { Configuration, ConfigurationFile, Limits } from "../../src/engine/core/configuration.ts";
-import { compileRuleTexts } from "../../src/engine/core/readConfiguration.ts";
+import { compileRuleTexts } from "../../src/engine/core/readRules.ts";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
 import { RuleAdministration } from "../../src/engine/ruleAdministration.ts";
 import { RulesDiffs } from "../../src/engine/rulesDiff.ts";

@@ -1,11 +1,6 @@
 import { type Bus, messageId, type StepMessage } from "../../src/engine/ports/bus.ts";
-import {
-  defaultTimings,
-  RunProtocol,
-  type Slice,
-  type SliceOutcome,
-  type StepHandler,
-} from "../../src/engine/runs/protocol.ts";
+import { defaultTimings, RunProtocol } from "../../src/engine/runs/protocol.ts";
+import type { Slice, SliceOutcome, StepHandler } from "../../src/engine/runs/stepHandler.ts";
 import { MemoryTables } from "../../src/engine/stores/memory/memoryTables.ts";
 import { CheckpointStore, HistoryStore, RunStore } from "../../src/engine/stores/runs.ts";
 

@@ -7,7 +7,8 @@ import {
   type ConfigurationFile,
   type SettingsSchema,
 } from "../core/configuration.ts";
-import { compileRuleTexts, type Deployment, readDeployment } from "../core/readConfiguration.ts";
+import { readDeployment } from "../core/readConfiguration.ts";
+import { compileRuleTexts, type Deployment } from "../core/readRules.ts";
 import { extensionModules } from "./loadExtensions.ts";
 
 /**

@@ -1,5 +1,5 @@
 import { type Configuration, ConfigurationError } from "../core/configuration.ts";
-import { compileRuleTexts, type Deployment } from "../core/readConfiguration.ts";
+import { compileRuleTexts, type Deployment } from "../core/readRules.ts";
 import { StoreError, type Tables } from "../ports/tables.ts";
 import { RulesStore } from "../stores/rules.ts";
 

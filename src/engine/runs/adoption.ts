@@ -3,7 +3,7 @@ import { type ConnectorSpaceObject, importedImage, type MetaverseObject } from "
 import type { ReverseJoinLookup } from "../core/outbound.ts";
 import type { OutboundJoin, Provisioned } from "../core/synchronize.ts";
 import { comparisonKey, dnKey, valuesOf } from "../core/values.ts";
-import type { Stored } from "../stores/connectorSpace.ts";
+import type { Stored } from "../stores/connectorSpaceRows.ts";
 import type { SyncContext } from "./syncContext.ts";
 
 /**

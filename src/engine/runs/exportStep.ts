@@ -7,7 +7,8 @@ import { exceededExportLimit } from "../core/limits.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import { syntaxesOf } from "../core/schema.ts";
 import type { Connector, ExportChange, ExportResult, ObjectTypeSchema } from "../ports/connector.ts";
-import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
+import type { ObjectWrite } from "../stores/connectorSpace.ts";
+import type { Stored } from "../stores/connectorSpaceRows.ts";
 import type { ExportHold } from "../stores/connectorState.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
 import type { Hold } from "../stores/holds.ts";
@@ -16,7 +17,7 @@ import type { PlanHead } from "../stores/plans.ts";
 import type { Approval, Run, RunError, StepRecord } from "../stores/runs.ts";
 import { chunked } from "../stores/texts.ts";
 import { type EngineParts, historyOrder, isoTime } from "./engine.ts";
-import { runError } from "./importStep.ts";
+import { keepMarked } from "./markedShards.ts";
 import {
   approvalLifeMs,
   countsOf,
@@ -25,13 +26,14 @@ import {
   pendingExports,
   planHash,
 } from "./pendingExports.ts";
+import { runError } from "./runErrors.ts";
 import {
   type DoneOutcome,
   type Slice,
   type SliceOutcome,
   type StepHandler,
   StepStopped,
-} from "./protocol.ts";
+} from "./stepHandler.ts";
 
 interface Cursor {
   /** How many items of the frozen plan have been dealt with. */
@@ -403,12 +405,7 @@ export class ExportStep implements StepHandler {
     { connector }: { readonly connector: string },
     isCurrent: () => Promise<boolean>,
   ): Promise<void> {
-    const { state } = this.#parts;
-    const stored = await state.read(connector);
-    if (!(await isCurrent())) return;
-    const exportShards = await markedShards(this.#parts, connector, "export", stored.state.exportShards);
-    if (exportShards !== stored.state.exportShards)
-      await state.replace(connector, stored, { ...stored.state, exportShards });
+    await keepMarked(this.#parts, connector, "export", isCurrent);
   }
 }
 
@@ -451,25 +448,6 @@ function changedSince(item: PlanItem, object: ConnectorSpaceObject | undefined, 
     firstOccurred: now,
     retryCount: 0,
   };
-}
-
-/**
- * Those of the shards that have markers. To take the others off the dirty map: read the state, make sure that the
- * step is still the current one, look, and replace the state as it was read. Whoever writes such markers afterwards
- * has changed the state before.
- */
-export async function markedShards(
-  parts: EngineParts,
-  connector: string,
-  kind: "import" | "export",
-  among: string,
-): Promise<string> {
-  let marked = "";
-  for (const shard of among) {
-    const first = await parts.connectorSpace.marked(connector, shard, kind).next();
-    if (first.done !== true) marked += shard;
-  }
-  return marked;
 }
 
 function toChange(object: ConnectorSpaceObject, item: PlanItem, outcomeUnknown: boolean): ExportChange {

@@ -2,16 +2,17 @@ import { changeHash, syncHistory } from "../core/history.ts";
 import { familyOf } from "../core/identity.ts";
 import type { MetaverseObject } from "../core/model.ts";
 import { type SyncDecision, synchronize } from "../core/synchronize.ts";
-import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
+import type { ObjectWrite } from "../stores/connectorSpace.ts";
+import type { Stored } from "../stores/connectorSpaceRows.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
 import type { MetaverseWrite, StoredMetaverseObject, WorkPhase } from "../stores/metaverse.ts";
 import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { RunError } from "../stores/runs.ts";
 import { Adoption } from "./adoption.ts";
 import { historyOrder, isoTime } from "./engine.ts";
-import { runError } from "./importStep.ts";
 import { outboundCounters } from "./outboundCounters.ts";
 import { ReferenceLookup, referringTo } from "./references.ts";
+import { runError } from "./runErrors.ts";
 import { againOnConflict, type SyncContext } from "./syncContext.ts";
 
 /** What a batch of metaverse objects flows in: a full synchronisation, a delta one, or the third phase. */

@@ -4,7 +4,7 @@ import type { ImportEntry } from "../ports/connector.ts";
 import type { ImportErrorRecord } from "../stores/importErrors.ts";
 import type { RunError } from "../stores/runs.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
-import type { Slice } from "./protocol.ts";
+import type { Slice } from "./stepHandler.ts";
 
 type ErrorEntry = Extract<ImportEntry, { kind: "error" }>;
 

@@ -4,7 +4,7 @@ import { exceededImportLimit, limitedKinds, seenChange } from "../core/limits.ts
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import type { Counters } from "../stores/fence.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
-import type { Slice } from "./protocol.ts";
+import type { Slice } from "./stepHandler.ts";
 
 /** Counters of the partition that are no statistics: they change with the rows, so that a replay counts nothing twice. */
 const seenPrefix = "seen.";

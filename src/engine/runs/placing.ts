@@ -22,15 +22,16 @@ import { decideOrphan, isOrphan, orphanDue } from "../core/orphans.ts";
 import { isUnsent } from "../core/outbound.ts";
 import { synchronizationError } from "../core/synchronize.ts";
 import { valuesOf } from "../core/values.ts";
-import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
+import type { ObjectWrite } from "../stores/connectorSpace.ts";
+import type { Stored } from "../stores/connectorSpaceRows.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
 import type { KeyFilter } from "../stores/keyFilter.ts";
 import type { MetaverseWrite, StoredMetaverseObject } from "../stores/metaverse.ts";
 import type { RunError } from "../stores/runs.ts";
 import { after } from "./batches.ts";
 import { isoTime } from "./engine.ts";
-import { runError } from "./importStep.ts";
 import { isEverybodyKnown } from "./orphans.ts";
+import { runError } from "./runErrors.ts";
 import { againOnConflict, lookupKey, type SyncContext, valueKey } from "./syncContext.ts";
 
 const pointReadsMax = 64;

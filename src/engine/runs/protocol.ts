@@ -1,8 +1,7 @@
 import type { Bus, StepMessage, StepQueue } from "../ports/bus.ts";
-import { ConnectorError } from "../ports/connector.ts";
 import type { Tables } from "../ports/tables.ts";
 import { StoreError } from "../ports/tables.ts";
-import { addCounters, type Counters, FencedWriter, LeaseLost } from "../stores/fence.ts";
+import { addCounters, FencedWriter, LeaseLost } from "../stores/fence.ts";
 import {
   type Approval,
   type CheckpointStore,
@@ -11,7 +10,6 @@ import {
   type ObjectOrder,
   type Occupancy,
   type Run,
-  type RunError,
   RunInTheWay,
   type RunStore,
   type StepRecord,
@@ -22,6 +20,14 @@ import {
 } from "../stores/runs.ts";
 import { type Clock, Lease } from "./lease.ts";
 import { type StepStatistics, statisticsOf } from "./outboundCounters.ts";
+import {
+  type DoneOutcome,
+  type SliceOutcome,
+  type StepHandler,
+  StepStopped,
+  StopRequested,
+} from "./stepHandler.ts";
+import { worldFailure } from "./worldFailure.ts";
 
 /** All times in milliseconds. */
 export interface Timings {
@@ -43,87 +49,6 @@ export const defaultTimings: Timings = {
   retryDelaysMs: [15_000, 45_000],
   watchdogMs: 60_000,
 };
-
-/** What a handler does its work with, for one time slice of one shard. */
-export interface Slice {
-  readonly run: Run;
-  readonly step: StepRecord;
-  readonly shard: string;
-  /** Where the last slice, or the last `save`, left off; null at the start. */
-  readonly cursor: string | null;
-  readonly writer: FencedWriter;
-  readonly lease: Lease;
-  /** True when the budget is used up: return `continue` at the next good place. */
-  readonly overBudget: () => boolean;
-  /** Whether a write to a directory that may take this long (milliseconds) would end well before the lease does. */
-  mayWrite(timeoutMs: number): boolean;
-  /**
-   * Moves the cursor inside the slice, so that a crash repeats little, and renews the lease.
-   * `statistics` are what was counted since the last `save` and stands in no fence row.
-   * @throws StopRequested when somebody has asked for the run to stop.
-   */
-  save(cursor: string, statistics?: Counters): Promise<void>;
-  /** Puts objects' errors into the run history. */
-  report(errors: readonly { readonly object: string; readonly error: RunError }[]): Promise<void>;
-  log(message: string): void;
-  /** Aborted when the lease is lost. */
-  readonly signal: AbortSignal;
-}
-
-export type SliceOutcome =
-  | { readonly kind: "continue"; readonly cursor: string; readonly statistics?: Counters }
-  | {
-      readonly kind: "done";
-      readonly statistics?: Counters;
-      /** One of MIM's statuses. */
-      readonly status: string;
-      readonly detail?: string;
-      /** Only of the first shard: the shards of a second phase, each with a message of its own. */
-      readonly nextShards?: readonly string[];
-      /** Only of the first shard: the shard of a third phase, which begins when all others are done. */
-      readonly lastShard?: string;
-      /** Nothing was written, so no partition needs to be asked for counters. */
-      readonly idle?: boolean;
-    };
-
-export type DoneOutcome = Extract<SliceOutcome, { kind: "done" }>;
-
-export interface StepHandler {
-  work(slice: Slice): Promise<SliceOutcome>;
-  /**
-   * How the step ends if there is nothing to do for it; null when there is, or when only the work itself can tell.
-   * Asked before the lease is taken, of a step that nobody has begun: it reads a row or two and writes nothing.
-   */
-  idle?(run: Run, step: StepRecord): Promise<DoneOutcome | null>;
-  /** What the step has counted in its partitions so far. */
-  counted(run: Run, step: StepRecord): Promise<Counters>;
-  /** Whether the steps after it do not depend on how it ends: the run goes on, and ends with its status. */
-  standsAlone?(step: StepRecord): boolean;
-  /**
-   * Called when all shards are done, before the run moves on; after a crash it is called again, and two may do it at
-   * once. `isCurrent`: whether the run has not moved on yet; what is read before stands for this step then.
-   */
-  finish?(run: Run, step: StepRecord, isCurrent: () => Promise<boolean>): Promise<void>;
-}
-
-/** Somebody asked for the run to be stopped; thrown at a checkpoint. */
-export class StopRequested extends Error {
-  constructor() {
-    super("The run was asked to stop.");
-    this.name = "StopRequested";
-  }
-}
-
-/** Ends the step, and with it the run, with a status that says why. */
-export class StepStopped extends Error {
-  readonly status: string;
-
-  constructor(status: string, detail: string) {
-    super(detail);
-    this.name = "StepStopped";
-    this.status = status;
-  }
-}
 
 export interface StartRequest {
   readonly cycle: string | null;
@@ -160,15 +85,6 @@ export interface ProtocolParts {
 }
 
 const firstShard = "main";
-
-/** Stands for one step of one run. */
-export const stepKey = ({
-  run,
-  step,
-}: {
-  readonly run: Pick<Run, "id">;
-  readonly step: Pick<StepRecord, "number">;
-}) => `${run.id}:${step.number}`;
 
 /** After these the next step is run (SEMANTICS H4); after any other status the run ends. */
 const goesOn = new Set([
@@ -783,37 +699,4 @@ function doneCheckpoint<T extends object>(before: T, outcome: DoneOutcome) {
     nextShards: outcome.nextShards ?? null,
     lastShard: outcome.lastShard ?? null,
   };
-}
-
-interface WorldFailure {
-  readonly status: string;
-  readonly retry: boolean;
-  readonly retryAfterMs?: number;
-}
-
-/** How a failure of the world ends the step if it lasts; null for a bug. `atStart`: nothing has been done yet. */
-function worldFailure(error: unknown, atStart: boolean): WorldFailure | null {
-  if (error instanceof ConnectorError) {
-    switch (error.kind) {
-      case "unreachable":
-      case "throttled":
-        return {
-          status: atStart ? "no-start-connection" : "stopped-connectivity",
-          retry: true,
-          ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
-        };
-      case "access-denied":
-        return { status: "no-start-credentials", retry: true };
-      case "permission-denied":
-        return { status: "stopped-permission", retry: false };
-      case "configuration":
-        return { status: "no-start-bad-ma-configuration", retry: false };
-      case "watermark-expired":
-        return { status: "stopped-connectivity", retry: true };
-    }
-  }
-  if (error instanceof StoreError && (error.kind === "unreachable" || error.kind === "conflict")) {
-    return { status: "stopped-server", retry: true };
-  }
-  return null;
 }

@@ -16,12 +16,12 @@ import type { ConnectorSpaceObject, PendingExport } from "../core/model.ts";
 import { synchronizationKey } from "../core/ruleVersions.ts";
 import { ConnectorError } from "../ports/connector.ts";
 import type { Tables } from "../ports/tables.ts";
-import { partitionOf } from "../stores/connectorSpace.ts";
+import { partitionOf } from "../stores/connectorSpaceRows.ts";
 import type { DiffStore, Side } from "../stores/diffs.ts";
 import { addCounters, type Counters, FencedWriter } from "../stores/fence.ts";
 import type { StepRecord } from "../stores/runs.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
-import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+import type { Slice, SliceOutcome, StepHandler } from "./stepHandler.ts";
 import { SyncStep } from "./syncStep.ts";
 
 /** How the steps of a comparison are called in the run history. */

@@ -6,14 +6,15 @@ import { type ConnectorSpaceObject, importedImage } from "../core/model.ts";
 import { textOf } from "../core/ruleDocuments.ts";
 import { synchronizationError } from "../core/synchronize.ts";
 import type { Doer, RulesDecision, RuleVersions } from "../ruleVersions.ts";
-import type { ObjectWrite, Stored } from "../stores/connectorSpace.ts";
+import type { ObjectWrite } from "../stores/connectorSpace.ts";
+import type { Stored } from "../stores/connectorSpaceRows.ts";
 import type { Counters } from "../stores/fence.ts";
 import type { RulesEffect } from "../stores/rules.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
-import { markedShards } from "./exportStep.ts";
-import { runError } from "./importStep.ts";
-import type { Slice, SliceOutcome, StepHandler } from "./protocol.ts";
+import { keepMarked } from "./markedShards.ts";
 import type { RulesTrial, TrialCursor } from "./rulesTrial.ts";
+import { runError } from "./runErrors.ts";
+import type { Slice, SliceOutcome, StepHandler } from "./stepHandler.ts";
 
 /**
  * Synchronisation of the rules connector: the imported rules, all of them, are checked and activated as a version, or
@@ -140,12 +141,7 @@ export class RulesStep implements StepHandler {
     { connector }: { readonly connector: string },
     isCurrent: () => Promise<boolean>,
   ): Promise<void> {
-    const { state } = this.#parts;
-    const stored = await state.read(connector);
-    if (!(await isCurrent())) return;
-    const importShards = await markedShards(this.#parts, connector, "import", stored.state.importShards);
-    if (importShards !== stored.state.importShards)
-      await state.replace(connector, stored, { ...stored.state, importShards });
+    await keepMarked(this.#parts, connector, "import", isCurrent);
   }
 }
 

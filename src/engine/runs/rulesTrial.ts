@@ -8,7 +8,6 @@ import { limitsBeyondWhich } from "../core/limits.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
 import type { RulesEffect } from "../stores/rules.ts";
 import { isoTime } from "./engine.ts";
-import type { Slice } from "./protocol.ts";
 import {
   comparedConnectors,
   counterOf,
@@ -20,6 +19,7 @@ import {
   forgetSides,
   hasWork,
 } from "./rulesDiff.ts";
+import type { Slice } from "./stepHandler.ts";
 
 /** What is known of a set that was tried out. */
 export interface Tried {

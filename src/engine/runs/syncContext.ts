@@ -21,7 +21,7 @@ import type { KeyFilter } from "../stores/keyFilter.ts";
 import type { IndexedAttributes, StoredMetaverseObject } from "../stores/metaverse.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { exportShards } from "./exportStep.ts";
-import { type Slice, stepKey } from "./protocol.ts";
+import { type Slice, stepKey } from "./stepHandler.ts";
 
 const conflictRetries = 5;
 

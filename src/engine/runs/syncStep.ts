@@ -10,11 +10,11 @@ import type { ObjectOrder, Run, StepRecord } from "../stores/runs.ts";
 import { chunked } from "../stores/texts.ts";
 import { after, batches } from "./batches.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
-import { markedShards } from "./exportStep.ts";
 import { Flowing } from "./flowing.ts";
+import { markedShards } from "./markedShards.ts";
 import { Placing } from "./placing.ts";
-import type { DoneOutcome, Slice, SliceOutcome, StepHandler } from "./protocol.ts";
 import { type ReindexingCursor, reindex, reindexingOf } from "./reindexing.ts";
+import type { DoneOutcome, Slice, SliceOutcome, StepHandler } from "./stepHandler.ts";
 import { type JobSlice, SyncContext, type SyncObserver } from "./syncContext.ts";
 
 interface PlacingCursor {

@@ -1,47 +1,29 @@
-import { createHash } from "node:crypto";
 import pMap from "p-map";
-import { imageDigest, importedId, indexHash, shardOf, shards } from "../core/identity.ts";
+import { importedId, indexHash, shardOf, shards } from "../core/identity.ts";
+import { type ConnectorSpaceObject, importedImage } from "../core/model.ts";
+import { dnKey, type Value, valuesOf } from "../core/values.ts";
+import { listRows, type Operation, prefixRange, rowsOf, type Tables } from "../ports/tables.ts";
 import {
-  type ConnectorSpaceObject,
-  type Image,
-  importedImage,
-  newConnectorSpaceObject,
-  type PendingExport,
-  type UnconfirmedExport,
-} from "../core/model.ts";
-import { referredBy } from "../core/references.ts";
-import {
-  attributesFromJson,
-  attributesToJson,
-  dnKey,
-  type Value,
-  valueFromJson,
-  valuesOf,
-  valueToJson,
-} from "../core/values.ts";
-import {
-  listRows,
-  type Operation,
-  type Property,
-  prefixRange,
-  type Row,
-  rowsOf,
-  type Tables,
-} from "../ports/tables.ts";
+  decode,
+  dueRow,
+  encode,
+  indexKeys,
+  indexKinds,
+  indexPartition,
+  type MarkerKind,
+  markerOf,
+  markerPrefix,
+  partitionOf,
+  referenceKey,
+  referencesOf,
+  type Stored,
+  totalsDelta,
+} from "./connectorSpaceRows.ts";
 import { addCounters, type Counters, type FencedWriter, readCounters } from "./fence.ts";
 import { transactionShare, transactionsOf } from "./limits.ts";
 import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
-import { chunked, decodeTexts, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
-
-/** A connector space object as it was read; what a write is conditional on. */
-export interface Stored {
-  readonly object: ConnectorSpaceObject;
-  readonly etag: string;
-  readonly spills: readonly Spill[];
-  /** The due row that stands for it (ISO 8601). */
-  readonly due: string | null;
-}
+import { chunked, spillDeletions } from "./texts.ts";
 
 /** `before` null: the object is new. `after` null: it goes. */
 export interface ObjectWrite {
@@ -62,28 +44,8 @@ export interface ObjectDigest {
   readonly gone: boolean;
 }
 
-export type MarkerKind = "import" | "export";
-const markerPrefix = { import: "i|", export: "e|" } as const;
-
-const textNames = [
-  "synchronized",
-  "pendingImport",
-  "pendingExport",
-  "escrow",
-  "unconfirmed",
-  "error",
-] as const;
 const readsInFlight = 16;
 const operationsMax = 99; // a transaction takes 100, the fence row is one
-
-export function partitionOf(connector: string, shard: string): string {
-  return `${connector}-${shard}`;
-}
-
-/** 22 characters that stand for an anchor, in the object's row and in what an import has seen. */
-export function anchorHash(anchor: string): string {
-  return createHash("sha256").update(anchor).digest("base64url").slice(0, 22);
-}
 
 /**
  * The connector spaces of all connectors: objects, their images, markers of pending work, and the index that finds
@@ -105,7 +67,7 @@ export class ConnectorSpaceStore {
       partitionOf(connector, shardOf(id)),
       `o|${id}`,
     );
-    return row === undefined ? undefined : this.#decode(connector, row);
+    return row === undefined ? undefined : decode(this.#tables, connector, row);
   }
 
   /** The objects of these ids that exist, by id. */
@@ -118,7 +80,7 @@ export class ConnectorSpaceStore {
   async *range(connector: string, shard: string, from = "", to = "\u007f"): AsyncGenerator<Stored> {
     const query = { partition: partitionOf(connector, shard), from: `o|${from}`, to: `o|${to}` };
     for await (const row of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
-      yield await this.#decode(connector, row);
+      yield await decode(this.#tables, connector, row);
     }
   }
 
@@ -131,7 +93,7 @@ export class ConnectorSpaceStore {
   ): Promise<{ readonly objects: readonly Stored[]; readonly continuation?: string }> {
     const query = { partition: partitionOf(connector, shard), ...prefixRange("o|"), pageSize };
     const page = await this.#tables.query(tableNames.connectorSpace, query, continuation);
-    const objects = await Promise.all(page.rows.map((row) => this.#decode(connector, row)));
+    const objects = await Promise.all(page.rows.map((row) => decode(this.#tables, connector, row)));
     return page.continuation === undefined ? { objects } : { objects, continuation: page.continuation };
   }
 
@@ -427,58 +389,6 @@ export class ConnectorSpaceStore {
     );
     return addCounters(...all.map(({ counters }) => counters));
   }
-
-  async #decode(connector: string, row: Row): Promise<Stored> {
-    const { properties } = row;
-    const texts = await decodeTexts(this.#tables, tableNames.connectorSpace, row, textNames);
-    const [synchronized, pendingImport, pendingExport, escrow, unconfirmed, error] = texts.map((json) =>
-      json === null ? null : JSON.parse(json),
-    );
-    const optional = (name: string) => (properties[name] === undefined ? null : String(properties[name]));
-    const absenceSince = optional("absentSince");
-    return {
-      etag: row.etag,
-      spills: spillsOf(row, textNames),
-      due: optional("due"),
-      object: newConnectorSpaceObject({
-        id: row.row.slice(2),
-        connector,
-        objectType: String(properties.objectType),
-        anchor: optional("anchor"),
-        dn: String(properties.dn),
-        synchronized: imageFromJson(synchronized),
-        pendingImport:
-          pendingImport === null ? null : { ...pendingImport, image: imageFromJson(pendingImport.image) },
-        pendingExport: exportFromJson(pendingExport),
-        escrow: escrow === null ? null : { ...exportFromJson(escrow)!, runId: escrow.runId },
-        unconfirmed: unconfirmedFromJson(unconfirmed),
-        metaverseId: optional("metaverseId"),
-        linking: optional("linking"),
-        disconnector: (properties.disconnector ?? "normal") as ConnectorSpaceObject["disconnector"],
-        explicitConnector: properties.explicitConnector === true,
-        exported: properties.exported === true,
-        absence:
-          absenceSince === null
-            ? null
-            : {
-                kind: optional("absence") as NonNullable<ConnectorSpaceObject["absence"]>["kind"],
-                since: absenceSince,
-                ...(properties.absentByRules === true && { byRules: true }),
-              },
-        orphan:
-          properties.orphanSince === undefined
-            ? null
-            : { since: String(properties.orphanSince), disabledSince: optional("orphanDisabledSince") },
-        wantedBits: Object.fromEntries(
-          Object.entries(JSON.parse(optional("wantedBits") ?? "{}") as Record<string, string>).map(
-            ([name, bits]) => [name, BigInt(bits)],
-          ),
-        ),
-        recallable: JSON.parse(optional("recallable") ?? "{}") as ConnectorSpaceObject["recallable"],
-        error,
-      }),
-    };
-  }
 }
 
 interface IndexRow {
@@ -496,197 +406,4 @@ interface Prepared {
   readonly obsoleteRows: readonly Operation[];
   readonly indexRows: readonly IndexRow[];
   readonly obsoleteIndexRows: readonly IndexRow[];
-}
-
-const dueRow = (due: string, id: string) => `d|${due}|${id}`;
-
-/** Anchors, DNs, values that rules join on, references. */
-const indexKinds = ["a", "n", "j", "r"] as const;
-
-function indexPartition(connector: string, key: string): string {
-  return `${connector}-${key.slice(0, 3).replace("|", "")}`; // kind and the first digit of the hash
-}
-
-/** The index finds what an id cannot say: provisioned objects by anchor, all objects of a DN directory by DN. */
-function indexKeys(object: ConnectorSpaceObject, joinAttributes: readonly string[]): string[] {
-  const keys: string[] = [];
-  if (object.metaverseId === null) {
-    const attributes = importedImage(object)?.attributes ?? {};
-    for (const name of joinAttributes) {
-      for (const value of valuesOf(attributes[name])) keys.push(`j|${indexHash(name, value)}`);
-    }
-  }
-  if (object.anchor !== null && importedId(object.connector, object.anchor) !== object.id) {
-    keys.push(`a|${indexHash("anchor", object.anchor, "exact")}`);
-  }
-  if (object.dn !== object.anchor) keys.push(`n|${indexHash("dn", object.dn, "dn")}`);
-  for (const to of referencesOf(object)) keys.push(referenceKey(to));
-  return keys;
-}
-
-function referencesOf(object: ConnectorSpaceObject): ReadonlySet<string> {
-  return referredBy(Object.values(importedImage(object)?.attributes ?? {}));
-}
-
-/** An index row under a DN that nothing has yet is what MIM calls a placeholder. */
-function referenceKey(dnOrAnchor: string): string {
-  return `r|${indexHash("reference", dnOrAnchor, "dn")}`;
-}
-
-function markerOf(object: ConnectorSpaceObject, kind: MarkerKind): string | null {
-  if (kind === "import") return object.pendingImport?.change ?? null;
-  return object.pendingExport?.change ?? object.escrow?.change ?? null;
-}
-
-function totalsDelta(before: ConnectorSpaceObject | null, after: ConnectorSpaceObject | null): Counters {
-  const of = (object: ConnectorSpaceObject | null): Counters => {
-    if (object === null) return {};
-    const totals: Record<string, number> = { objects: 1 };
-    if (object.metaverseId !== null) totals.connectors = 1;
-    else
-      totals[object.disconnector === "normal" ? "disconnectors" : `${object.disconnector}Disconnectors`] = 1;
-    const pendingImport = markerOf(object, "import");
-    if (pendingImport !== null) totals[`import.${pendingImport}`] = 1;
-    const pendingExport = markerOf(object, "export");
-    if (pendingExport !== null) totals[`export.${pendingExport}`] = 1;
-    if (object.unconfirmed !== null) totals.unconfirmed = 1;
-    if (object.error !== null) totals.errors = 1;
-    if (object.error?.retry?.at === null) totals.quarantined = 1;
-    return totals;
-  };
-  const minus = Object.fromEntries(Object.entries(of(before)).map(([name, count]) => [name, -count]));
-  return addCounters(of(after), minus);
-}
-
-function encode(object: ConnectorSpaceObject, due: string | null): ReturnType<typeof encodeTexts> {
-  const json = (value: unknown) => (value === null ? null : JSON.stringify(value));
-  const image = importedImage(object);
-  // An object with something outstanding is looked at whenever an import shows it, changed or not.
-  const settled = object.absence === null && object.unconfirmed === null && object.error?.phase !== "import";
-  const texts = encodeTexts(object.id, {
-    synchronized: json(imageToJson(object.synchronized)),
-    pendingImport: json(
-      object.pendingImport && { ...object.pendingImport, image: imageToJson(object.pendingImport.image) },
-    ),
-    pendingExport: json(exportToJson(object.pendingExport)),
-    escrow: json(object.escrow && { ...exportToJson(object.escrow), runId: object.escrow.runId }),
-    unconfirmed: json(unconfirmedToJson(object.unconfirmed)),
-    error: json(object.error),
-  });
-  const properties: Record<string, Property> = {
-    ...texts.properties,
-    objectType: object.objectType,
-    dn: object.dn,
-  };
-  if (object.anchor !== null) {
-    properties.anchor = object.anchor;
-    properties.anchorHash = anchorHash(object.anchor);
-    properties.digest = settled && image !== null ? imageDigest(image) : "";
-  }
-  if (
-    object.absence !== null ||
-    object.pendingImport?.change === "delete" ||
-    object.unconfirmed?.change === "delete"
-  ) {
-    properties.gone = true;
-  }
-  if (object.metaverseId !== null) properties.metaverseId = object.metaverseId;
-  if (object.linking !== null) properties.linking = object.linking;
-  if (object.disconnector !== "normal") properties.disconnector = object.disconnector;
-  if (object.explicitConnector) properties.explicitConnector = true;
-  if (object.exported) properties.exported = true;
-  if (object.absence !== null) {
-    properties.absence = object.absence.kind;
-    properties.absentSince = object.absence.since;
-    if (object.absence.byRules === true) properties.absentByRules = true;
-  }
-  if (object.orphan !== null) {
-    properties.orphanSince = object.orphan.since;
-    if (object.orphan.disabledSince !== null) properties.orphanDisabledSince = object.orphan.disabledSince;
-  }
-  if (Object.keys(object.wantedBits).length > 0) {
-    properties.wantedBits = JSON.stringify(
-      Object.fromEntries(Object.entries(object.wantedBits).map(([name, bits]) => [name, String(bits)])),
-    );
-  }
-  if (Object.keys(object.recallable).length > 0) properties.recallable = JSON.stringify(object.recallable);
-  if (due !== null) properties.due = due;
-  return { ...texts, properties };
-}
-
-// ---- images in JSON --------------------------------------------------------------------------------------------
-
-export function imageToJson(image: Image | null) {
-  return image && { ...image, attributes: attributesToJson(image.attributes) };
-}
-
-function imageFromJson(
-  json: { objectType: string; dn: string; attributes: Record<string, unknown> } | null,
-): Image | null {
-  return json && { ...json, attributes: attributesFromJson(json.attributes) };
-}
-
-export function exportToJson(pending: PendingExport | null) {
-  if (pending === null) return null;
-  return {
-    change: pending.change,
-    ...(pending.newDn === undefined ? {} : { newDn: pending.newDn }),
-    reason: pending.reason,
-    attributes: pending.attributes.map(({ name, before, after, rule }) => ({
-      name,
-      ...(before === undefined ? {} : { before: attributesToJson({ value: before }).value }),
-      ...(after === undefined ? {} : { after: attributesToJson({ value: after }).value }),
-      rule,
-    })),
-  };
-}
-
-interface ExportJson {
-  readonly change: PendingExport["change"];
-  readonly newDn?: string;
-  readonly reason: string;
-  readonly attributes: readonly {
-    readonly name: string;
-    readonly before?: unknown;
-    readonly after?: unknown;
-    readonly rule: string;
-  }[];
-}
-
-function exportFromJson(json: ExportJson | null): PendingExport | null {
-  if (json === null) return null;
-  return {
-    change: json.change,
-    ...(json.newDn === undefined ? {} : { newDn: json.newDn }),
-    reason: json.reason,
-    attributes: json.attributes.map(({ name, before, after, rule }) => {
-      const values = attributesFromJson({ before, after });
-      return {
-        name,
-        ...(values.before === undefined ? {} : { before: values.before }),
-        ...(values.after === undefined ? {} : { after: values.after }),
-        rule,
-      };
-    }),
-  };
-}
-
-function unconfirmedToJson(unconfirmed: UnconfirmedExport | null) {
-  if (unconfirmed === null) return null;
-  const expected = Object.entries(unconfirmed.expected).map(([name, value]) => [
-    name,
-    value === null ? null : Array.isArray(value) ? value.map(valueToJson) : valueToJson(value as never),
-  ]);
-  return { ...unconfirmed, expected: Object.fromEntries(expected) };
-}
-
-function unconfirmedFromJson(
-  json: { change: UnconfirmedExport["change"]; newDn?: string; expected: Record<string, unknown> } | null,
-): UnconfirmedExport | null {
-  if (json === null) return null;
-  const expected = Object.entries(json.expected).map(([name, value]) => [
-    name,
-    value === null ? null : Array.isArray(value) ? value.map(valueFromJson) : valueFromJson(value),
-  ]);
-  return { ...json, expected: Object.fromEntries(expected) };
 }

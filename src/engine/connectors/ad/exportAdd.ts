@@ -89,7 +89,8 @@ export class AddOperation {
     let reading: Promise<LdapEntry | undefined> | undefined;
     await write(this.#scope, "add", dn, async (client) => {
       const adding = client.add(dn, content);
-      reading = client.read(dn, ["objectGUID"]).catch(() => undefined); // the add tells what is wrong
+      // If the connection fails, so does the add, which tells of it; after an add that was answered it is read again.
+      reading = client.read(dn, ["objectGUID"]).catch(() => undefined);
       await adding;
     });
     return reading;
