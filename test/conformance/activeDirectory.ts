@@ -437,6 +437,20 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
       expect(membersOf(deleted)?.sort()).toEqual([`CN=member renamed,${users}`, names[2]].sort());
     });
 
+    test("a group comes again when its last member is deleted", async () => {
+      const { guestOu } = open.directory;
+      const [user, dn] = [`CN=last member,${guestOu}`, `CN=Group of one,${guestOu}`];
+      await administrator.addUser(user, { sAMAccountName: "lastmember" });
+      await administrator.addGroup(dn, [user]);
+      const groups = connectGroups();
+      const { watermark } = (await importAll({ kind: "full" }, groups)).complete;
+      await administrator.delete(user);
+      const { entries } = await importAll({ kind: "delta", watermark }, groups);
+      const group = entries.findLast((one) => one.kind === "object" && one.image.dn === dn);
+      expect(group).toMatchObject({ kind: "object" });
+      expect(group?.kind === "object" && group.image.attributes.member).toBeUndefined();
+    });
+
     test("where the account may replicate, delta imports ask for changes of the selected attributes by DirSync", async () => {
       const { guestOu } = open.directory;
       const users = `OU=Replicated,${guestOu}`;

@@ -1,16 +1,6 @@
 import { z } from "zod";
 import { ConnectorError, type Cursor, type ImportEntry, type ImportPage } from "../../ports/connector.ts";
-import {
-  type AdClient,
-  all,
-  any,
-  atLeast,
-  atMost,
-  domainScope,
-  type Filter,
-  present,
-  showDeleted,
-} from "./adClient.ts";
+import { type AdClient, all, atLeast, atMost, domainScope, showDeleted } from "./adClient.ts";
 import { changesSince, presentCookies } from "./dirSync.ts";
 import type { DomainController } from "./domainController.ts";
 import {
@@ -25,7 +15,7 @@ import {
 import { LdapError, readFailure } from "./ldapErrors.ts";
 import type { LdapEntry } from "./ldapMessages.ts";
 import { type AdSchema, firstText } from "./schema.ts";
-import { changedContainers, referenceAttributes, referencesMayBeLost, referrersOf } from "./unmarked.ts";
+import { changedContainers, referencesMayBeLost, referrersOf, typesWithReferences } from "./unmarked.ts";
 import { byGuid } from "./values.ts";
 
 /**
@@ -64,7 +54,7 @@ const positionSchema = z.object({
   /**
    * `cookie`: a full import takes the cookie for the delta imports after it (`dirSync.ts`).
    * `marked`: the windows of the drawing; with a cookie, a delta import reads `changes` in their place. It then reads what the directory does not mark as changed
-   * (`unmarked.ts`), in windows of uSNCreated: all below `subtrees`, and those that have references.
+   * (`unmarked.ts`), in windows of uSNCreated: all below `subtrees`, and those that may have lost references.
    */
   phase: z.enum(["cookie", "marked", "changes", "subtrees", "referrers"]),
   /** Anchors of containers. */
@@ -294,11 +284,10 @@ async function* readWindow(
   end: bigint,
 ): AsyncGenerator<{ readonly entries: readonly LdapEntry[]; readonly last: boolean }> {
   const attribute = usnAttribute(position);
-  const window: Filter[] = [atLeast(attribute, low), atMost(attribute, end)];
-  if (position.phase === "referrers") window.push(any(...referenceAttributes(scope.schema).map(present)));
+  const types = position.phase === "referrers" ? typesWithReferences(scope.schema) : scope.schema;
   try {
     yield* scope.client.search(base, {
-      filter: typesFilter(scope.schema, all(...window)),
+      filter: typesFilter(types, all(atLeast(attribute, low), atMost(attribute, end))),
       attributes: [...readAttributes(scope.schema), attribute],
       controls: isMarked(position) ? [domainScope, showDeleted] : [domainScope],
       pageSize: scope.pageSize,

@@ -21,7 +21,7 @@ import {
 import { refusalsAsFailures } from "./domainController.ts";
 import { anchorOf, readAttributes, typesFilter } from "./entries.ts";
 import type { LdapEntry } from "./ldapMessages.ts";
-import type { AdSchema } from "./schema.ts";
+import type { AdObjectType, AdSchema } from "./schema.ts";
 
 export interface UnmarkedScope {
   readonly client: Pick<AdClient, "search">;
@@ -40,13 +40,22 @@ export interface Stretch {
 }
 
 /** Selected attributes that hold references of the object's own. */
-export function referenceAttributes(schema: AdSchema): string[] {
-  const names = [...schema.values()].flatMap((type) =>
-    [...type.attributes.values()]
-      .filter(({ type: kind, readOnly }) => kind === "reference" && readOnly !== true)
-      .map(({ name }) => name),
-  );
-  return [...new Set(names)];
+function referenceAttributes(schema: AdSchema): string[] {
+  return [...new Set([...schema.values()].flatMap(referencesOf))];
+}
+
+function referencesOf({ attributes }: AdObjectType): string[] {
+  return [...attributes.values()]
+    .filter(({ type, readOnly }) => type === "reference" && readOnly !== true)
+    .map(({ name }) => name);
+}
+
+/**
+ * The types whose objects may have lost a reference. Which of their objects have is not to be found out: an object that
+ * has lost its last one looks like those that never had any.
+ */
+export function typesWithReferences(schema: AdSchema): AdSchema {
+  return new Map([...schema].filter(([, type]) => referencesOf(type).length > 0));
 }
 
 /** So many names in one filter. */
