@@ -25,8 +25,12 @@ const dc: DomainController = {
 interface Stored {
   readonly usn: bigint;
   readonly container: string;
-  readonly deleted?: boolean;
+  /** `recycled`: removed from the recycle bin too. */
+  readonly deleted?: boolean | "recycled";
 }
+
+/** Each control shows a kind of deleted objects, and none of the other. [MS-ADTS] 3.1.1.3.4.1 */
+const shows = { deleted: "1.2.840.113556.1.4.417", recycled: "1.2.840.113556.1.4.2064" };
 
 /** The bytes of a GUID that tells its number. */
 const guid = (usn: bigint) => {
@@ -41,14 +45,17 @@ function directory(stored: readonly Stored[], mix: (list: Stored[]) => Stored[] 
   const queries: { readonly low: bigint; readonly high: bigint }[] = [];
   const client: Pick<AdClient, "search" | "dirSync"> = {
     dirSync: () => Promise.reject(new Error("not asked for")),
-    async *search(base, { filter, pageSize = 1000 }): AsyncGenerator<SearchPage> {
+    async *search(base, { filter, controls = [], pageSize = 1000 }): AsyncGenerator<SearchPage> {
+      const isShown = ({ deleted = false }: Stored) =>
+        deleted === false ||
+        controls.some(({ type }) => type === shows[deleted === "recycled" ? "recycled" : "deleted"]);
       const text = String(filter);
       const bound = (operator: string) => BigInt(new RegExp(`${operator}(\\d+)`).exec(text)![1]!);
       const [low, high] = [bound(">="), bound("<=")];
       queries.push({ low, high });
       const attribute = text.includes("uSNCreated") ? "usncreated" : "usnchanged";
       const found = mix(stored.filter(({ usn }) => usn >= low && usn <= high)).filter(
-        ({ container }) => base === "DC=x" || container === base,
+        (one) => isShown(one) && (base === "DC=x" || one.container === base),
       );
       for (let at = 0; at === 0 || at < found.length; at += pageSize) {
         const entries = found.slice(at, at + pageSize).map(
@@ -58,7 +65,7 @@ function directory(stored: readonly Stored[], mix: (list: Stored[]) => Stored[] 
               ["objectclass", [Buffer.from("top"), Buffer.from("user")]],
               ["objectguid", [guid(usn)]],
               [attribute, [Buffer.from(String(usn))]],
-              ...(deleted === true ? [["isdeleted", [Buffer.from("TRUE")]] as const] : []),
+              ...(deleted ? [["isdeleted", [Buffer.from("TRUE")]] as const] : []),
             ]),
           }),
         );
@@ -139,24 +146,28 @@ test("windows shrink where objects are dense", async () => {
   for (const { low, high } of queries) expect(high - low).toBeLessThanOrEqual(10_000n);
 });
 
-test("a delta import tells objects in scope, deleted ones and those outside", async () => {
+test("a delta import tells objects in scope, those outside, and deleted ones, the recycle bin's purged ones too", async () => {
   const { scope } = directory([
     { usn: 11n, container: "OU=a,DC=x" },
     { usn: 12n, container: "OU=elsewhere,DC=x" },
     { usn: 13n, container: "CN=Deleted Objects,DC=x", deleted: true },
+    { usn: 14n, container: "CN=Deleted Objects,DC=x", deleted: "recycled" },
     { usn: 10n, container: "OU=a,DC=x" },
     { usn: 1001n, container: "OU=a,DC=x" },
   ]);
   const pages: ImportPage[] = [];
   for await (const page of importFrom(scope, startPosition("delta", 11n, dc, true))) pages.push(page);
-  expect(pages).toHaveLength(1);
-  expect(pages[0]?.entries).toMatchObject([
+  expect(pages.flatMap(({ entries }) => entries)).toMatchObject([
     { kind: "object", anchor: anchor(11n) },
     { kind: "absent", anchor: anchor(12n), absence: "outOfScope" },
     { kind: "absent", anchor: anchor(13n), absence: "deleted" },
+    { kind: "absent", anchor: anchor(14n), absence: "deleted" },
   ]);
-  expect(pages[0]?.complete?.deletionsUnseen).toBe(true);
-  expect(parseWatermark(pages[0]!.complete!.watermark)).toMatchObject({ usn: 1000n, invocationId: "one" });
+  expect(pages.at(-1)?.complete?.deletionsUnseen).toBe(true);
+  expect(parseWatermark(pages.at(-1)!.complete!.watermark)).toMatchObject({
+    usn: 1000n,
+    invocationId: "one",
+  });
 });
 
 test("a delta import after nothing is one query and one page", async () => {

@@ -340,8 +340,15 @@ class PlainControl extends Control {
   }
 }
 
-/** Deleted objects are shown too. [MS-ADTS] 3.1.1.3.4.1.14 */
-export const showDeleted: Control = new PlainControl("1.2.840.113556.1.4.417", { critical: true });
+/**
+ * Deleted objects are shown too, with those that somebody has removed from the recycle bin as well: a deletion is seen
+ * though it was made final before the next import. An old domain controller does not know the second control.
+ * [MS-ADTS] 3.1.1.3.4.1, LDAP_SERVER_SHOW_DELETED_OID and LDAP_SERVER_SHOW_RECYCLED_OID
+ */
+export const showDeleted: readonly Control[] = [
+  new PlainControl("1.2.840.113556.1.4.417", { critical: true }),
+  new PlainControl("1.2.840.113556.1.4.2064", { critical: false }),
+];
 /** No referrals to other naming contexts. [MS-ADTS] 3.1.1.3.4.1.2 */
 export const domainScope: Control = new PlainControl("1.2.840.113556.1.4.1339", { critical: false });
 

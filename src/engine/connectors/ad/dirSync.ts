@@ -122,7 +122,7 @@ async function readWhole(scope: DirSyncScope, guids: readonly Buffer[]): Promise
     const search = scope.client.search(scope.baseDn, {
       filter: any(...wanted),
       attributes: readAttributes(scope.schema),
-      controls: [domainScope, showDeleted],
+      controls: [domainScope, ...showDeleted],
       pageSize: scope.pageSize,
     });
     try {

@@ -51,7 +51,7 @@ export async function readDomainController(client: AdClient): Promise<DomainCont
  */
 export async function seesDeletedObjects(client: AdClient, baseDn: string): Promise<boolean> {
   const container = await client.read(`<WKGUID=18E2EA80684F11D2B9AA00C04F79F805,${baseDn}>`, ["objectGUID"], {
-    controls: [showDeleted],
+    controls: showDeleted,
   });
   return container?.attributes.has("objectguid") === true;
 }

@@ -289,7 +289,7 @@ async function* readWindow(
     yield* scope.client.search(base, {
       filter: typesFilter(types, all(atLeast(attribute, low), atMost(attribute, end))),
       attributes: [...readAttributes(scope.schema), attribute],
-      controls: isMarked(position) ? [domainScope, showDeleted] : [domainScope],
+      controls: isMarked(position) ? [domainScope, ...showDeleted] : [domainScope],
       pageSize: scope.pageSize,
     });
   } catch (error) {

@@ -104,7 +104,7 @@ export async function referencesMayBeLost(scope: UnmarkedScope, stretch: Stretch
   const search = scope.client.search(scope.baseDn, {
     filter: all(equals("isDeleted", "TRUE"), within(stretch)),
     attributes: ["1.1"],
-    controls: [domainScope, showDeleted],
+    controls: [domainScope, ...showDeleted],
     pageSize: 1,
   });
   const { value } = await refusalsAsFailures("Looking for deleted objects", () => search.next());
