@@ -1,6 +1,7 @@
 /** Accounts that are in the connector's scope and belong to nobody. */
 import { stateOf } from "./connectorSpaceSearch.ts";
 import type { ConnectorConfiguration } from "./core/configuration.ts";
+import { accountDisable } from "./core/exporting.ts";
 import { own } from "./core/flow.ts";
 import { type ConnectorSpaceObject, importedImage } from "./core/model.ts";
 import { nextOfOrphan } from "./core/orphans.ts";
@@ -27,9 +28,6 @@ export interface Orphan {
   /** What is done about it next, no earlier than `at` (ISO 8601); null: nothing. */
   readonly next: { readonly change: "disable" | "delete"; readonly at: string } | null;
 }
-
-/** ADS_UF_ACCOUNTDISABLE, [MS-ADTS] 2.2.16. */
-const accountDisable = 2n;
 
 /** The attribute by which accounts of ours are known again; null where the kind of connector has none. */
 export function stampAttributeOf(settings: unknown): string | null {

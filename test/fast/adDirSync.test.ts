@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
 import type { AdClient, DirSyncAnswer, SearchPage } from "../../src/engine/connectors/ad/adClient.ts";
-import type { DomainController } from "../../src/engine/connectors/ad/domainController.ts";
 import {
   deltaPosition,
   type ImportPosition,
@@ -11,16 +10,9 @@ import {
 } from "../../src/engine/connectors/ad/import.ts";
 import { LdapError } from "../../src/engine/connectors/ad/ldapErrors.ts";
 import type { LdapEntry } from "../../src/engine/connectors/ad/ldapMessages.ts";
-import type { AdSchema } from "../../src/engine/connectors/ad/schema.ts";
 import type { ImportPage } from "../../src/engine/ports/connector.ts";
+import { dc, schema } from "./support/domain.ts";
 
-const schema: AdSchema = new Map([["user", { name: "user", attributes: new Map(), rdnAttribute: "cn" }]]);
-const dc: DomainController = {
-  invocationId: "one",
-  dsServiceName: "CN=NTDS Settings,CN=DC1",
-  highestUsn: 1_000n,
-  schemaNamingContext: "CN=Schema",
-};
 const watermark = { ...startPosition("full", 0n, { ...dc, highestUsn: 900n }, false).watermark };
 const refusal = (code: number) =>
   new LdapError({ code, message: "refused", matchedDn: "", referrals: [], controls: new Map() });

@@ -10,17 +10,9 @@ import {
   startPosition,
 } from "../../src/engine/connectors/ad/import.ts";
 import type { LdapEntry } from "../../src/engine/connectors/ad/ldapMessages.ts";
-import type { AdSchema } from "../../src/engine/connectors/ad/schema.ts";
 import { guidText } from "../../src/engine/connectors/ad/values.ts";
 import type { ImportPage } from "../../src/engine/ports/connector.ts";
-
-const schema: AdSchema = new Map([["user", { name: "user", attributes: new Map(), rdnAttribute: "cn" }]]);
-const dc: DomainController = {
-  invocationId: "one",
-  dsServiceName: "CN=NTDS Settings,CN=DC1",
-  highestUsn: 1_000n,
-  schemaNamingContext: "CN=Schema",
-};
+import { dc, schema } from "./support/domain.ts";
 
 interface Stored {
   readonly usn: bigint;

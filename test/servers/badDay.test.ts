@@ -12,6 +12,7 @@ import { DirectorySandbox } from "../../sandbox/directory/sandbox.ts";
 import { createAuthority } from "../../sandbox/graph/certificates.ts";
 import { GraphSandbox } from "../../sandbox/graph/server.ts";
 import type { PlatformFile } from "../../sandbox/platform.ts";
+import { directorySettings } from "../support/activeDirectory.ts";
 import { connect, search } from "../support/ldap.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -34,13 +35,7 @@ beforeAll(async () => {
     GRAPH_BASE_URL: graph.url,
     GRAPH_CA_CERTIFICATE: graph.caFile!,
     GRAPH_ACCESS_TOKEN: graph.token,
-    AD_URL: directory.url,
-    AD_BIND_DN: directory.bindDn,
-    AD_BIND_PASSWORD: directory.bindPassword,
-    AD_CA_CERTIFICATE: directory.caFile,
-    AD_SERVER_NAME: directory.serverName,
-    AD_BASE_DN: directory.baseDn,
-    GUEST_OU: directory.guestOu,
+    ...directorySettings(directory),
     CYCLE_SCHEDULE: "0 0 0 1 1 *",
     RUN_RETRY_SECONDS: "0.2,0.4",
   };

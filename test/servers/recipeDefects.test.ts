@@ -16,7 +16,7 @@ import { ConnectorError } from "../../src/engine/ports/connector.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
 import { outcome } from "../fast/expressionSupport.ts";
 import { anyKinds, recipe, recipeSettings, withoutRulesConnector } from "../fast/support/guestWorld.ts";
-import { Administrator } from "../support/activeDirectory.ts";
+import { Administrator, directorySettings } from "../support/activeDirectory.ts";
 import { EngineWorld, guestId, guestOu } from "../support/engineWorld.ts";
 
 const folder = "test/fixtures/publishedRecipe";
@@ -328,12 +328,7 @@ test("D17: the organisational unit need not be imported first, and a missing one
       "config",
       {
         ...recipeSettings,
-        AD_URL: directory.url,
-        AD_BIND_DN: directory.bindDn,
-        AD_BIND_PASSWORD: directory.bindPassword,
-        AD_CA_CERTIFICATE: directory.caFile,
-        AD_SERVER_NAME: directory.serverName,
-        AD_BASE_DN: directory.baseDn,
+        ...directorySettings(directory),
         GUEST_OU: ou,
         GRAPH_BASE_URL: "https://127.0.0.1:1",
       },

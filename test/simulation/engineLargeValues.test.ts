@@ -1,11 +1,8 @@
 /** Objects far above what a row of Table Storage takes, from one directory to the other, over the real engine. */
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import type { ConfigurationFile } from "../../src/engine/core/configuration.ts";
-import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
 import type { Attributes } from "../../src/engine/core/values.ts";
-import { anyKinds, recipeSettings } from "../fast/support/guestWorld.ts";
+import { changedRecipe, withLines } from "../fast/support/guestWorld.ts";
 import { EngineWorld, guestId } from "../support/engineWorld.ts";
 
 const many = Array.from({ length: 300 }, (_, index) => `extra${index}`);
@@ -21,20 +18,8 @@ const inserted = new Map([
   ["rules/AD-B2B-OUT.yaml", names.map((name) => `  - { target: ${name}, source: ${name} }`)],
 ]);
 
-/** The recipe with more attributes, each of which flows as it is; they come last in the first list of their kind. */
-function files(): ConfigurationFile[] {
-  return ["connectors", "rules", "cycles", "."].flatMap((folder) =>
-    readdirSync(`config/${folder}`)
-      .filter((name) => name.endsWith(".yaml"))
-      .map((name) => {
-        const path = folder === "." ? name : `${folder}/${name}`;
-        const text = readFileSync(`config/${path}`, "utf8");
-        const lines = inserted.get(path)?.join("\n") ?? "";
-        const first = path.startsWith("rules") ? /^flows:$/m : /^ {4}attributes:$/m;
-        return { file: `config/${path}`, text: text.replace(first, (line) => `${line}\n${lines}`) };
-      }),
-  );
-}
+/** The recipe with more attributes, each of which flows as it is. */
+const configuration = changedRecipe((path, text) => withLines(path, text, inserted.get(path) ?? []));
 
 const large = (number: number): Attributes => ({
   photo: new Uint8Array(1_048_576).map((_, index) => (index * 31 + number) % 251),
@@ -51,7 +36,7 @@ const hashed = ({ photo, ...rest }: Attributes) => ({
 });
 
 test("a photo of 1 MiB, 5,000 values and 300 attributes arrive as they are, and leave no rest", async () => {
-  const world = new EngineWorld({ configuration: readConfiguration(files(), recipeSettings, anyKinds) });
+  const world = new EngineWorld({ configuration });
   for (const directory of [world.guests, world.accounts]) {
     for (const name of names) directory.allow(name, name === "photo" ? "binary" : "string");
   }

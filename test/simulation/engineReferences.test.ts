@@ -1,11 +1,8 @@
 /** References as links: managers and members of guests, over the real engine with more attributes than the recipe. */
-import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { ConfigurationFile } from "../../src/engine/core/configuration.ts";
-import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
 import { type AttributeValue, isReference, reference, valuesOf } from "../../src/engine/core/values.ts";
-import { anyKinds, recipeSettings } from "../fast/support/guestWorld.ts";
+import { changedRecipe, withLines } from "../fast/support/guestWorld.ts";
 import { EngineWorld, guestId, guestOu } from "../support/engineWorld.ts";
 
 const names = ["manager", "otherMembers"];
@@ -24,20 +21,8 @@ const inserted = new Map([
   ["rules/AD-B2B-OUT.yaml", names.map((name) => `  - { target: ${name}, source: ${name} }`)],
 ]);
 
-function files(): ConfigurationFile[] {
-  return ["connectors", "rules", "cycles", "."].flatMap((folder) =>
-    readdirSync(`config/${folder}`)
-      .filter((name) => name.endsWith(".yaml"))
-      .map((name) => {
-        const path = folder === "." ? name : `${folder}/${name}`;
-        const text = readFileSync(`config/${path}`, "utf8");
-        const lines = inserted.get(path)?.join("\n") ?? "";
-        const first = path.startsWith("rules") ? /^flows:$/m : /^ {4}attributes:$/m;
-        return { file: `config/${path}`, text: text.replace(first, (line) => `${line}\n${lines}`) };
-      }),
-  );
-}
-const configuration = readConfiguration(files(), recipeSettings, anyKinds);
+/** The recipe with more attributes, each of which flows as it is. */
+const configuration = changedRecipe((path, text) => withLines(path, text, inserted.get(path) ?? []));
 
 const to = (number: number) => reference(guestId(number));
 const manages = (number: number) => ({ manager: to(number) });

@@ -141,6 +141,17 @@ test("the variations are what they say", () => {
   expect(configuration.rules.inbound("ADMA", "user")[0]).toMatchObject({ precedence: 90 });
 });
 
+async function worldAfter(variation: Variation, rounds: readonly (readonly Edit[])[]): Promise<EngineWorld> {
+  const world = worldOf(varied(variation));
+  await world.cycle("initial");
+  for (const round of rounds) {
+    for (const edit of round) apply(world, edit);
+    await world.cycle("delta");
+  }
+  await settled(world, "delta");
+  return world;
+}
+
 describe("for any rules and edits", () => {
   test("delta ends where full ends", async () => {
     await fc.assert(
@@ -165,13 +176,7 @@ describe("for any rules and edits", () => {
   test("export and confirming import leave nothing pending, and synchronising twice exports nothing new", async () => {
     await fc.assert(
       fc.asyncProperty(variationArbitrary, edits, async (variation, rounds) => {
-        const world = worldOf(varied(variation));
-        await world.cycle("initial");
-        for (const round of rounds) {
-          for (const edit of round) apply(world, edit);
-          await world.cycle("delta");
-        }
-        await settled(world, "delta");
+        const world = await worldAfter(variation, rounds);
         expect(await world.outstanding()).toEqual([]);
         const writes = world.accounts.writes.length;
         for (const connector of ["AADMA", "ADMA"]) {
@@ -189,13 +194,7 @@ describe("for any rules and edits", () => {
   test("losing a connector recalls exactly what it contributed", async () => {
     await fc.assert(
       fc.asyncProperty(variationArbitrary, edits, async (variation, rounds) => {
-        const world = worldOf(varied(variation));
-        await world.cycle("initial");
-        for (const round of rounds) {
-          for (const edit of round) apply(world, edit);
-          await world.cycle("delta");
-        }
-        await settled(world, "delta");
+        const world = await worldAfter(variation, rounds);
         const before = await persons(world);
         // The accounts are deleted by hand: Active Directory has nothing to contribute any more.
         for (const { anchor } of world.accounts.listed()) world.accounts.remove(anchor);

@@ -22,6 +22,17 @@ export interface DirectoryUnderTest {
   readonly bindPassword: string;
 }
 
+/** The settings of the recipe's AD connector. */
+export const directorySettings = (directory: Omit<DirectoryUnderTest, "adminDn" | "adminPassword">) => ({
+  AD_URL: directory.url,
+  AD_BIND_DN: directory.bindDn,
+  AD_BIND_PASSWORD: directory.bindPassword,
+  AD_CA_CERTIFICATE: directory.caFile,
+  AD_SERVER_NAME: directory.serverName,
+  AD_BASE_DN: directory.baseDn,
+  GUEST_OU: directory.guestOu,
+});
+
 export const guestDefinition: ConnectorDefinition = {
   name: "ADMA",
   objectTypes: [

@@ -14,7 +14,7 @@ import type { Telemetry } from "../../src/engine/ports/telemetry.ts";
 import { defaultTimings, type Timings } from "../../src/engine/runs/protocol.ts";
 import { MemoryTables } from "../../src/engine/stores/memory/memoryTables.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
-import { guestOu, recipe } from "../fast/support/guestWorld.ts";
+import { guestOu, guestValues, recipe } from "../fast/support/guestWorld.ts";
 import {
   type ConnectorOptions,
   MemoryConnector,
@@ -23,26 +23,11 @@ import {
 } from "./memoryConnector.ts";
 import { Crash, MemoryBus } from "./runWorld.ts";
 
-export { guestOu };
+export { guestOu, guestValues };
 
 /** The same digits in front, so that guests differ where an account name no longer shows it. */
 export const guestId = (number: number) =>
   `${number.toString(16).padStart(8, "0")}-b488-41db-9000-000000000001`;
-
-export function guestValues(id: string, changed: Attributes = {}): Attributes {
-  return {
-    id,
-    userPrincipalName: `${id}_example.org#EXT#@corp.example`,
-    displayName: `Guest ${id}`,
-    givenName: "Guest",
-    surname: id,
-    mail: `${id}@example.org`,
-    userType: "Guest",
-    accountEnabled: true,
-    externalUserState: "Accepted",
-    ...changed,
-  };
-}
 
 function guestDirectory(): MemoryDirectory {
   return new MemoryDirectory({

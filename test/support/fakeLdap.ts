@@ -3,13 +3,9 @@
 import type { AddressInfo } from "node:net";
 import { createServer, type Server, type TLSSocket, type TlsOptions } from "node:tls";
 import { createAuthority, createServerCertificate } from "../../sandbox/graph/certificates.ts";
+import { eachMessage, type LdapMessage } from "./ldapMessages.ts";
 
-export interface FakeRequest {
-  readonly id: number;
-  /** Tag of the operation: 0x60 bind, 0x63 search, 0x66 modify, 0x68 add, 0x6c modify DN, 0x4a delete, 0x42 unbind. */
-  readonly operation: number;
-  /** The whole message, for a look at what was sent. */
-  readonly bytes: Buffer;
+export interface FakeRequest extends LdapMessage {
   /** Number of the connection, from 1. */
   readonly connection: number;
   /** Paging cookie that the client sent, "" on a first page. */
@@ -42,28 +38,12 @@ export async function fakeLdap(
     (socket) => {
       sockets.add(socket);
       const connection = sockets.size;
-      let rest: Buffer = Buffer.alloc(0);
       socket.on("error", () => {}); // a test that cuts connections expects that
-      socket.on("data", (data) => {
-        rest = Buffer.concat([rest, data]);
-        for (;;) {
-          const message = read(rest, 0);
-          if (message === undefined || message.end > rest.length) return;
-          const bytes = Buffer.from(rest.subarray(0, message.end));
-          rest = rest.subarray(message.end);
-          const id = read(bytes, message.start)!;
-          const request: FakeRequest = {
-            id: bytes.readIntBE(id.start, id.end - id.start),
-            operation: bytes[id.end]!,
-            bytes,
-            connection,
-            cookie: cookieIn(bytes),
-            socket,
-          };
-          requests.push(request);
-          const said = answer(request);
-          if (said !== null) socket.write(said ?? defaultAnswer(request));
-        }
+      eachMessage(socket, (message) => {
+        const request: FakeRequest = { ...message, connection, cookie: cookieIn(message.bytes), socket };
+        requests.push(request);
+        const said = answer(request);
+        if (said !== null) socket.write(said ?? defaultAnswer(request));
       });
     },
   );
@@ -77,15 +57,6 @@ export async function fakeLdap(
       await new Promise((done) => listener.close(done));
     },
   };
-}
-
-function read(bytes: Buffer, at: number): { start: number; end: number } | undefined {
-  if (bytes.length < at + 2) return undefined;
-  const first = bytes[at + 1]!;
-  if (first < 0x80) return { start: at + 2, end: at + 2 + first };
-  const count = first & 0x7f;
-  if (bytes.length < at + 2 + count) return undefined;
-  return { start: at + 2 + count, end: at + 2 + count + bytes.readUIntBE(at + 2, count) };
 }
 
 const pagedResults = "1.2.840.113556.1.4.319";

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { createAuthority, createServerCertificate } from "../../sandbox/graph/certificates.ts";
+import { eachMessage, type LdapMessage } from "./ldapMessages.ts";
 
 export const operation = {
   bind: 0x60,
@@ -15,11 +16,7 @@ export const operation = {
   rename: 0x6c,
 } as const;
 
-export interface ProxiedMessage {
-  readonly id: number;
-  /** Tag of the operation. */
-  readonly operation: number;
-  readonly bytes: Buffer;
+export interface ProxiedMessage extends LdapMessage {
   /** Cuts both ways, without a farewell. */
   cut(): void;
 }
@@ -82,29 +79,4 @@ export async function faultProxy(target: {
   });
   await new Promise<void>((done) => listener.listen(0, "127.0.0.1", done));
   return Object.assign(proxy, { url: `ldaps://localhost:${(listener.address() as AddressInfo).port}` });
-}
-
-function eachMessage(socket: TLSSocket, work: (message: Omit<ProxiedMessage, "cut">) => void): void {
-  let rest: Buffer = Buffer.alloc(0);
-  socket.on("data", (data) => {
-    rest = Buffer.concat([rest, data]);
-    for (;;) {
-      const whole = element(rest, 0);
-      if (whole === undefined || whole.end > rest.length) return;
-      const bytes = Buffer.from(rest.subarray(0, whole.end));
-      rest = rest.subarray(whole.end);
-      const id = element(bytes, whole.start)!;
-      work({ id: bytes.readIntBE(id.start, id.end - id.start), operation: bytes[id.end]!, bytes });
-    }
-  });
-}
-
-/** Where the content of the BER element at `at` stands. */
-function element(bytes: Buffer, at: number): { start: number; end: number } | undefined {
-  if (bytes.length < at + 2) return undefined;
-  const first = bytes[at + 1]!;
-  if (first < 0x80) return { start: at + 2, end: at + 2 + first };
-  const count = first & 0x7f;
-  if (bytes.length < at + 2 + count) return undefined;
-  return { start: at + 2 + count, end: at + 2 + count + bytes.readUIntBE(at + 2, count) };
 }

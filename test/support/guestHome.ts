@@ -11,7 +11,7 @@ import { GraphConnector } from "../../src/engine/connectors/graph/connector.ts";
 import type { GraphSettings } from "../../src/engine/connectors/graph/settings.ts";
 import type { ConnectorConfiguration } from "../../src/engine/core/configuration.ts";
 import { withoutRulesConnector } from "../fast/support/guestWorld.ts";
-import { Administrator, type DirectoryUnderTest } from "./activeDirectory.ts";
+import { Administrator, type DirectoryUnderTest, directorySettings } from "./activeDirectory.ts";
 import { EngineWorld } from "./engineWorld.ts";
 import { type GraphBench, impatient, openGraph } from "./graph.ts";
 
@@ -185,13 +185,7 @@ export class Home {
       GRAPH_BASE_URL: bench.sandbox.url,
       GRAPH_CA_CERTIFICATE: bench.sandbox.ca,
       GRAPH_ACCESS_TOKEN: bench.sandbox.token,
-      AD_URL: directory.url,
-      AD_BIND_DN: directory.bindDn,
-      AD_BIND_PASSWORD: directory.bindPassword,
-      AD_CA_CERTIFICATE: directory.caFile,
-      AD_SERVER_NAME: directory.serverName,
-      AD_BASE_DN: directory.baseDn,
-      GUEST_OU: directory.guestOu,
+      ...directorySettings(directory),
       ...(options.isLimited && { GUEST_GROUP: group }),
     };
     const delivered = withoutRulesConnector(loadConfiguration("config", settings, connectorKinds));

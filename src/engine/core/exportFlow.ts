@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { SyncConfiguration } from "./configuration.ts";
+import { accountDisable } from "./exporting.ts";
 import { evaluateFlow, type FlowContext, own } from "./flow.ts";
 import {
   type AttributeChange,
@@ -25,9 +26,6 @@ import {
   type Value,
   valuesOf,
 } from "./values.ts";
-
-/** The bit of userAccountControl that disables an account ([MS-ADTS] 2.2.16). */
-const accountDisable = 0x2n;
 
 export interface Wanted {
   /** Null: the attribute shall have no value. */

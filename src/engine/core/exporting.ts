@@ -17,8 +17,8 @@ import { type AttributeValue, attributesEqual, attributesToJson, dnKey } from ".
 /** How the plan counts a change. `adopt`: the first change of an account that was joined, not made. */
 export type ExportKind = "add" | "adopt" | "update" | "rename" | "enable" | "disable" | "delete";
 
-/** ADS_UF_ACCOUNTDISABLE, [MS-ADTS] 2.2.16. */
-const accountDisable = 2n;
+/** ADS_UF_ACCOUNTDISABLE, the bit of userAccountControl that disables an account ([MS-ADTS] 2.2.16). */
+export const accountDisable = 2n;
 
 /** Whether the values say of an account that it is disabled. */
 export function isDisabled(values: Readonly<Record<string, AttributeValue | null>>): boolean {

@@ -6,7 +6,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { ConnectorConfiguration, SyncConfiguration } from "./configuration.ts";
-import { isDisabled } from "./exporting.ts";
+import { accountDisable, isDisabled } from "./exporting.ts";
 import type { DisconnectorReason } from "./inbound.ts";
 import {
   type AttributeChange,
@@ -20,8 +20,6 @@ import { canLink } from "./rules.ts";
 
 type OrphanTimes = NonNullable<ConnectorConfiguration["orphans"]>;
 
-/** ADS_UF_ACCOUNTDISABLE, [MS-ADTS] 2.2.16. */
-const accountDisable = 2n;
 const disabledBy = "orphans";
 
 /** The attributes by which accounts are disabled; an object without one can only be listed. */

@@ -203,13 +203,7 @@ export class Flowing {
         const subject =
           decision.objects.find((change) => change.id === object)?.after ??
           objects.get(`${connector}/${object}`)?.object;
-        errors.push({
-          object,
-          error:
-            subject === undefined || subject === null
-              ? { ...runErrorOf(error), anchor: null, dn: null }
-              : runError(error, subject),
-        });
+        errors.push({ object, error: runError(error, subject ?? { anchor: null, dn: null }) });
       }
     }
     const again = this.#context.followsReferences
@@ -306,18 +300,4 @@ function countersOf(
   const projected: Counters =
     disconnectorProjectedNoFlow === 0 ? {} : { disconnectorProjectedFlow: disconnectorProjectedNoFlow };
   return counters.set(syncing, addCounters(own as Counters, projected, counters.get(syncing) ?? {}));
-}
-
-function runErrorOf(error: SyncDecision["errors"][number]["error"]): RunError {
-  return {
-    code: error.code,
-    anchor: null,
-    dn: null,
-    rule: error.rule ?? null,
-    attribute: error.attribute ?? null,
-    message: error.message,
-    firstOccurred: error.firstOccurred,
-    retryCount: error.retryCount,
-    ...(error.stack !== undefined && { stack: error.stack }),
-  };
 }

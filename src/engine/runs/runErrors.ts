@@ -1,15 +1,15 @@
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import type { RunError } from "../stores/runs.ts";
 
-/** An object's error as the run history shows it. */
+/** An error of an object with this anchor and DN, as the run history shows it. */
 export function runError(
   error: NonNullable<ConnectorSpaceObject["error"]>,
-  object: ConnectorSpaceObject,
+  { anchor, dn }: Pick<RunError, "anchor" | "dn">,
 ): RunError {
   return {
     code: error.code,
-    anchor: object.anchor,
-    dn: object.dn,
+    anchor,
+    dn,
     rule: error.rule ?? null,
     attribute: error.attribute ?? null,
     message: error.message,

@@ -67,6 +67,12 @@ export function withoutRulesConnector(configuration: Configuration): Configurati
 
 export const recipe: Configuration = withoutRulesConnector(wholeRecipe);
 
+/** What a text of the recipe is with these lines first in its first list of attributes, or of flows. */
+export function withLines(path: string, text: string, lines: readonly string[]): string {
+  const list = path.startsWith("rules") ? /^flows:$/m : /^ {4}attributes:$/m;
+  return text.replace(list, (line) => [line, ...lines].join("\n"));
+}
+
 /** The recipe with changed files. @param change of a text, by its path in the folder of the configuration */
 export function changedRecipe(change: (path: string, text: string) => string): Configuration {
   const files = globSync("config/{connectors,rules,cycles,.}/*.yaml").map((file) => ({
@@ -83,8 +89,8 @@ export interface Guest {
   readonly [attribute: string]: AttributeValue;
 }
 
-/** A guest who has accepted, with defaults. */
-export function guest(id: string, changed: Record<string, AttributeValue> = {}): Guest {
+/** What Entra ID says of a guest who has accepted. */
+export function guestValues(id: string, changed: Attributes = {}): Attributes & { readonly id: string } {
   return {
     id,
     userPrincipalName: `${id}_example.org#EXT#@corp.example`,
@@ -97,6 +103,11 @@ export function guest(id: string, changed: Record<string, AttributeValue> = {}):
     externalUserState: "Accepted",
     ...changed,
   };
+}
+
+/** A guest who has accepted, with defaults. */
+export function guest(id: string, changed: Record<string, AttributeValue> = {}): Guest {
+  return { ...guestValues(id), ...changed };
 }
 
 export interface Account {
