@@ -21,6 +21,7 @@ const runs = wholeNumber("runs");
 const everyCrash = values["every-crash"];
 let histories = 0;
 let deliveries = 0;
+const happened = new Map<string, number>();
 /** Over the digests of all traces: the same for the same seeds. */
 const digest = createHash("sha256");
 const begun = Date.now();
@@ -31,12 +32,20 @@ for (let seed = first; seed < first + runs; seed++) {
 }
 const seconds = ((Date.now() - begun) / 1000).toFixed(0);
 console.log(
+  `What happened in them: ${[...happened]
+    .sort()
+    .map(([what, count]) => `${what} ${count}`)
+    .join(", ")}.`,
+);
+console.log(
   `${histories} histories from seed ${first} to ${first + runs - 1} ended right: ${deliveries} deliveries in ${seconds} s; digest ${digest.digest("hex").slice(0, 16)}.`,
 );
 
 async function play(seed: number, history: History): Promise<void> {
   const outcome = await simulate(history);
   deliveries += outcome.deliveries;
+  for (const [what, count] of Object.entries(outcome.happened))
+    happened.set(what, (happened.get(what) ?? 0) + count);
   digest.update(outcome.digest);
   if (outcome.violations.length > 0) {
     const smallest = await shrink(history);

@@ -3,17 +3,23 @@
  * purpose: a simulator that finds none of them would prove nothing.
  */
 import { describe, expect, test } from "vitest";
-import { calmHistoryOf, type History, historyOf, troubles } from "../simulator/history.ts";
+import { calmHistoryOf, edits, type History, historyOf, troubles } from "../simulator/history.ts";
 import { variations } from "../simulator/ruleSets.ts";
 import { crashedEverywhere, type Sabotage, shrink, simulate } from "../simulator/simulate.ts";
 
 const histories = 40;
 
-test(`${histories} histories end right, whatever goes wrong in them`, async () => {
+test(`${histories} histories end right, whatever goes wrong in them, and all of it does`, async () => {
+  const seen = new Set<string>();
   for (let seed = 1; seed <= histories; seed++) {
-    const { violations } = await simulate(historyOf(seed));
+    const history = historyOf(seed);
+    const { violations, happened } = await simulate(history);
     expect({ seed, violations }).toEqual({ seed, violations: [] });
+    const off = troubles.filter((trouble) => !history.troubles.includes(trouble));
+    expect({ seed, happened: off.filter((trouble) => trouble in happened) }).toEqual({ seed, happened: [] });
+    for (const what of Object.keys(happened)) seen.add(what);
   }
+  expect(seen).toEqual(new Set([...troubles, "death", "thaw", "lease lost"]));
 });
 
 test("a process that dies after any effect of a short history leaves nothing wrong", async () => {
@@ -63,7 +69,9 @@ test("two hundred histories have everything in them that there is", () => {
       "deliver",
     ]),
   );
-  expect(new Set(events.flatMap((event) => (event.kind === "edit" ? event.edit : []))).size).toBe(20);
+  expect(new Set(events.flatMap((event) => (event.kind === "edit" ? event.edit : []))).size).toBe(
+    edits.length,
+  );
   expect(new Set(all.flatMap((history) => history.troubles))).toEqual(new Set(troubles));
   expect(new Set(all.flatMap((history) => history.rules))).toEqual(new Set(variations));
   expect(new Set(all.flatMap((history) => history.accounts)).size).toBe(3);

@@ -36,6 +36,12 @@ export function applyEdit(world: EngineWorld, edit: Edit, number: number): void 
       if (here && guests.objects.has(manager)) guests.change(id, { manager: reference(manager) });
       return;
     }
+    case "newNotes":
+      if (here)
+        guests.change(id, {
+          notes: guest.attributes.notes === undefined ? `${now} `.repeat(5_000) : undefined,
+        });
+      return;
     case "block":
     case "unblock":
       if (here) guests.change(id, { accountEnabled: edit === "unblock" });

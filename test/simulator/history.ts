@@ -19,6 +19,8 @@ export const edits = [
   "turnGuest",
   "newMail",
   "newManager",
+  /** Far more text than a row of the tables takes, or none any more. */
+  "newNotes",
   // Of an account.
   "accountByHand",
   "accountMoved",
@@ -59,6 +61,12 @@ export const troubles = [
   "store",
   /** A transaction is refused as if a row had changed, though none has, or though it was done. */
   "conflict",
+  /** A message cannot be sent, or is sent although the sender is told otherwise. */
+  "queue",
+  /** Pages of rows end anywhere, and some are empty. */
+  "pages",
+  /** The clocks of the processes differ, by less than leases allow for. */
+  "skew",
   /** A directory is unreachable or throttles. */
   "directory",
   /** The answer to a write is lost. */

@@ -79,9 +79,15 @@ const replacements: Readonly<
 
 /** What every set has, so that a connector's schema stays what it is when rules change. */
 const always: readonly (readonly [string, string, string])[] = [
-  ["connectors/AADMA.yaml", "    attributes:", "    attributes:\n      - manager"],
-  ["connectors/ADMA.yaml", "    attributes:", "    attributes:\n      - manager"],
-  ["metaverse.yaml", "    attributes:", "    attributes:\n      - { name: manager, type: reference }"],
+  ["connectors/AADMA.yaml", "    attributes:", "    attributes:\n      - manager\n      - notes"],
+  ["connectors/ADMA.yaml", "    attributes:", "    attributes:\n      - manager\n      - comment"],
+  [
+    "metaverse.yaml",
+    "    attributes:",
+    "    attributes:\n      - { name: manager, type: reference }\n      - { name: notes, type: string }",
+  ],
+  ["rules/AAD-B2B-IN.yaml", "\nflows:", "\nflows:\n  - { target: notes, source: notes }"],
+  ["rules/AD-B2B-OUT.yaml", "\nflows:", "\nflows:\n  - { target: comment, source: notes }"],
 ];
 
 const made = new Map<string, Configuration>();
@@ -149,6 +155,7 @@ export function wantedOf(chosen: readonly Variation[], world: EngineWorld, guest
       sn: attributes.surname,
       mail: attributes.mail,
       employeeType: "Guest",
+      comment: attributes.notes,
       adminDescription: `User_${anchor}`,
       userAccountControl: mayLogOn ? 262656n : 262658n,
       ...(chosen.includes("managers") ? { manager: managerOf(world, attributes.manager) } : {}),

@@ -7,12 +7,13 @@ import type { Engine } from "../../src/engine/engine.ts";
 import { messageId, type StepMessage } from "../../src/engine/ports/bus.ts";
 import { ConnectorError } from "../../src/engine/ports/connector.ts";
 import { StoreError } from "../../src/engine/ports/tables.ts";
-import { EngineWorld, Life } from "../support/engineWorld.ts";
+import { EngineWorld, guestId, Life } from "../support/engineWorld.ts";
 import { Crash } from "../support/runWorld.ts";
 import { applyEdit } from "./edits.ts";
 import { type Event, type History, smaller, type Trouble } from "./history.ts";
 import { Chance } from "./random.ts";
 import { brokenTexts, ruleSet, type Variation } from "./ruleSets.ts";
+import { SafetyWatch } from "./safetyWatch.ts";
 import { TroubledTables } from "./troubledTables.ts";
 import { Turns } from "./turns.ts";
 import { ending, leaveBehind, twice, wrongAtRest, wronglyCounted } from "./verdict.ts";
@@ -26,6 +27,13 @@ export interface Outcome {
   readonly deliveries: number;
   /** Transactions, messages sent and writes to a directory while events happened. */
   readonly effects: number;
+  /** How often each trouble happened, and what came of them. */
+  readonly happened: Readonly<Record<string, number>>;
+}
+
+/** The queue did not take a message, or did not say so. */
+class QueueError extends Error {
+  override readonly name = "QueueError";
 }
 
 /** Bugs that are put in on purpose, to see whether they would be found. */
@@ -43,14 +51,16 @@ const turnsMax = 300_000;
 /** As Service Bus is set up for us. */
 const deliveryCountMax = 10;
 /** What may be answered to somebody who asks for a run; anything else is a bug. */
-const refusals = new Set(["RunInTheWay", "StoreError", "ConnectorError", "ConfigurationError"]);
+const refusals = new Set(["RunInTheWay", "StoreError", "QueueError", "ConnectorError", "ConfigurationError"]);
+/** Clocks of processes differ by less than the time after which a lease is taken over. */
+const skewMaxMs = 12_000;
 
 export async function simulate(history: History, sabotage: Sabotage = {}): Promise<Outcome> {
   const play = new Play(history, sabotage);
   const violations = await play.run();
-  const { trace, deliveries, effects } = play;
+  const { trace, deliveries, effects, happened } = play;
   const digest = createHash("sha256").update(trace.join("\n")).digest("hex");
-  return { violations, trace, digest, deliveries, effects };
+  return { violations, trace, digest, deliveries, effects, happened };
 }
 
 /** The smallest history found that still violates something. */
@@ -108,10 +118,13 @@ class SharedLife extends Life {
   }
 }
 
+const isOfThePlatform = (error: unknown) => error instanceof StoreError || error instanceof QueueError;
+
 class Play {
   readonly trace: string[] = [];
   deliveries = 0;
   effects = 0;
+  readonly happened: Record<string, number> = {};
   readonly #history: History;
   readonly #sabotage: Sabotage;
   readonly #chance: Chance;
@@ -121,6 +134,8 @@ class Play {
   readonly #workers: Worker[] = [];
   readonly #deliveryCounts = new Map<string, number>();
   readonly #bugs: string[] = [];
+  readonly #skews = new Map<number, number>();
+  readonly #safety: SafetyWatch;
   /** Anchors of accounts. */
   readonly #leftBehind = new Set<string>();
   #tasks: Task[] = [];
@@ -143,6 +158,7 @@ class Play {
       timings: history.slices === "short" ? { budgetMs: 0 } : {},
     });
     this.#processes = 1; // the world's own
+    this.#safety = new SafetyWatch(this.#world, this.#tables, (bug) => this.#bugs.push(bug));
     this.#prepare();
   }
 
@@ -150,6 +166,14 @@ class Play {
     const { guests, accounts } = this.#world;
     guests.counts = this.#history.counts;
     for (const directory of [guests, accounts]) directory.allow("manager", "reference");
+    guests.allow("notes", "string");
+    accounts.allow("comment", "string");
+    this.#world.skewMs = (process) => (this.#troubled ? (this.#skews.get(process) ?? 0) : 0);
+    this.#world.sending = (when) => {
+      if (this.#may("queue", 0.02)) throw new QueueError(`The queue did not answer (${when}).`);
+    };
+    this.#world.beforeWrite = (process) => this.#safety.writes(process);
+    this.#tables.pageMax = () => (this.#may("pages", 0.1) ? this.#chance.integer(0, 3) : undefined);
     this.#tables.blind = this.#sabotage.blindWrites ?? false;
     this.#tables.trouble = (when) => {
       if (this.#may("store", when === "after" ? 0.002 : 0.004))
@@ -165,9 +189,18 @@ class Play {
         throw new ConnectorError(kind, "The directory did not answer.");
       };
       directory.beforePage = fail(0.05, "directory");
-      directory.beforeWrite = fail(0.05, "directory");
-      directory.afterWrite = fail(0.08, "lostAnswer");
+      directory.beforeWrite = fail(0.1, "directory");
+      directory.afterWrite = fail(0.15, "lostAnswer");
     }
+    const { beforeWrite, afterWrite } = accounts;
+    accounts.beforeWrite = (change) => {
+      this.#safety.beforeWrite(change);
+      beforeWrite(change);
+    };
+    accounts.afterWrite = (change) => {
+      this.#safety.afterWrite();
+      afterWrite(change);
+    };
   }
 
   async run(): Promise<readonly string[]> {
@@ -185,7 +218,7 @@ class Play {
         this.#world.now += minuteMs;
         await this.#apply(event);
         await this.#deliver(this.#chance.integer(0, 12));
-        const wrong = [...twice(this.#world), ...this.#bugs];
+        const wrong = [...twice(this.#world), ...(await this.#safety.overlaps()), ...this.#bugs];
         if (wrong.length > 0) return wrong;
       }
       return await this.#calm();
@@ -201,6 +234,7 @@ class Play {
     this.trace.push(JSON.stringify(event));
     switch (event.kind) {
       case "edit":
+        this.#safety.edits(event.edit, guestId(event.guest));
         return applyEdit(world, event.edit, event.guest);
       case "rules":
         return this.#changeRules(event.variations, event.broken);
@@ -316,11 +350,13 @@ class Play {
       else bus.waiting.push({ message, queue: `${queue}/$deadletterqueue`, at: 0 });
     };
     const { engine } = worker;
+    await this.#safety.receives(message);
     try {
       const outcome = queue.endsWith("/$deadletterqueue")
         ? await engine.protocol.receiveDeadLetter(message, "delivered too often")
         : await engine.receive(message);
       if (life.dead) throw new Crash();
+      if (outcome.endsWith("was taken over.")) this.#count("lease lost");
       this.trace.push(`${id}: ${outcome}`);
     } catch (error) {
       if (error instanceof Crash) {
@@ -328,8 +364,8 @@ class Play {
         again("crashed");
       } else {
         again((error as Error).message);
-        // Only the tables may fail a message; whatever else is thrown is a bug.
-        if (!(error instanceof StoreError)) this.#bugs.push(`${id}: ${(error as Error).stack}`);
+        // Only tables and queues may fail a message; whatever else is thrown is a bug.
+        if (!isOfThePlatform(error)) this.#bugs.push(`${id}: ${(error as Error).stack}`);
       }
     }
   }
@@ -344,7 +380,7 @@ class Play {
         for (const one of woken) this.trace.push(`watchdog: ${one}`);
       } catch (error) {
         if (error instanceof Crash) this.#died(worker, life);
-        else if (!(error instanceof StoreError)) this.#bugs.push(`watchdog: ${(error as Error).stack}`);
+        else if (!isOfThePlatform(error)) this.#bugs.push(`watchdog: ${(error as Error).stack}`);
       }
     });
     await this.#wait(task);
@@ -356,7 +392,9 @@ class Play {
     const life = new SharedLife(() => this.#troubled && ++this.effects === this.#history.crashAt);
     const engine = this.#world.newEngine(life);
     this.#sabotage.engine?.(engine);
-    return { engine, life, number: this.#processes++, frozen: false };
+    const number = this.#processes++;
+    if (this.#may("skew", 0.8)) this.#skews.set(number, this.#chance.integer(-skewMaxMs, skewMaxMs));
+    return { engine, life, number, frozen: false };
   }
 
   #replace(worker: Worker): void {
@@ -365,6 +403,7 @@ class Play {
 
   /** What else the process was at ends as well, with its next request. */
   #died(worker: Worker, life: Life): void {
+    this.#count("death");
     if (worker.life === life) this.#replace(worker);
   }
 
@@ -401,6 +440,7 @@ class Play {
 
   async #turn(): Promise<void> {
     if (++this.#turnsTaken > turnsMax) throw new Error(`no rest after ${turnsMax} requests`);
+    if (this.#may("jump", 0.003)) this.#world.now += this.#chance.integer(5, 50) * 1000;
     if (this.#may("freeze", 0.004)) {
       const active = this.#active();
       if (active.length > 0) this.#chance.one(active).worker.frozen = true;
@@ -415,11 +455,19 @@ class Play {
     // Long enough that its lease has been taken over, or not.
     if (this.#chance.happens(0.5)) this.#world.now += 100_000;
     this.#chance.one(frozen).frozen = false;
+    this.#count("thaw");
     return true;
   }
 
   #may(trouble: Trouble, probability: number): boolean {
-    return this.#troubled && this.#history.troubles.includes(trouble) && this.#chance.happens(probability);
+    const happens =
+      this.#troubled && this.#history.troubles.includes(trouble) && this.#chance.happens(probability);
+    if (happens) this.#count(trouble);
+    return happens;
+  }
+
+  #count(what: string): void {
+    this.happened[what] = (this.happened[what] ?? 0) + 1;
   }
 
   // ---- the end -------------------------------------------------------------------------------------------------
@@ -449,7 +497,7 @@ class Play {
       world.now += 24 * 60 * minuteMs;
       full = await world.cycle("initial");
     }
-    const counted = wronglyCounted(world, full);
+    const counted = await wronglyCounted(world, full);
     world.accounts.writes.length = 0;
     const last = await world.cycle("delta");
     const again = await world.cycle("delta");
@@ -458,6 +506,7 @@ class Play {
       ...twice(world),
       ...(await wrongAtRest(world, this.#rules, this.#leftBehind)),
       ...counted,
+      ...(await this.#safety.miscounted()),
     ];
     const statuses = [full, last, again].map(({ status }) => status);
     if (statuses.some((status) => status !== "success"))

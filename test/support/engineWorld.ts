@@ -174,6 +174,12 @@ export class EngineWorld {
   ) => Promise<void> | void = () => undefined;
   /** Called before each request to the tables and each work of a connector, with the process; may wait. */
   turn: (engine: number) => Promise<void> | undefined = () => undefined;
+  /** Called before and after a message is sent; may throw. */
+  sending: (when: "before" | "after") => void = () => undefined;
+  /** Called before each write to a directory, with the process that makes it. */
+  beforeWrite: (engine: number) => void = () => undefined;
+  /** How far the clock of a process is ahead, in milliseconds. */
+  skewMs: (engine: number) => number = () => 0;
   /** How many effects each process has that takes over from a dead one. */
   lifeOfEach = Number.POSITIVE_INFINITY;
   /** Effects of the process that runs now. */
@@ -221,7 +227,10 @@ export class EngineWorld {
       new MemoryConnector(directory, {
         ...this.options.connector,
         alive: life.alive,
-        effect,
+        effect: () => {
+          effect();
+          this.beforeWrite(number);
+        },
         turn: () => this.turn(number),
       });
     const tables: Tables = {
@@ -246,14 +255,20 @@ export class EngineWorld {
       tables,
       bus: {
         send: async (...sent) => {
+          this.sending("before");
           effect();
-          return this.bus.send(...sent);
+          await this.bus.send(...sent);
+          this.sending("after");
         },
       },
       pingBus: async () => undefined,
-      clock: { now: () => this.now },
+      clock: { now: () => this.now + this.skewMs(number) },
       random: () => 0.5,
-      randomHex: (digits) => (++this.#ids).toString(16).padStart(digits, "0").slice(-digits),
+      randomHex: (digits) => {
+        const id = (++this.#ids).toString(16).padStart(digits, "0").slice(-digits);
+        // Owners of leases are known by their process.
+        return digits > 6 ? `${number}-${id}` : id;
+      },
       configuration,
       ruleFiles: () => this.ruleFiles ?? configuration.ruleTexts,
       openConnector: ({ name }) =>

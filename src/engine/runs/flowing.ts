@@ -10,6 +10,7 @@ import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { RunError } from "../stores/runs.ts";
 import { Adoption } from "./adoption.ts";
 import { historyOrder, isoTime } from "./engine.ts";
+import { metIn } from "./inboundCounters.ts";
 import { outboundCounters } from "./outboundCounters.ts";
 import { ReferenceLookup, referringTo } from "./references.ts";
 import { runError } from "./runErrors.ts";
@@ -226,7 +227,9 @@ export class Flowing {
     if (phase !== "all")
       await metaverse.removeWork(writer, phase === "flow" ? ids : ids.filter((id) => !again.has(id)), phase);
     await this.#context.slice.report(errors);
-    return { statistics: addCounters(...elsewhere), failed: errors.length > 0 };
+    // A delta synchronisation does not meet again what it has taken from its work.
+    const met = phase === "all" ? metIn(decisions) : {};
+    return { statistics: addCounters(met, ...elsewhere), failed: errors.length > 0 };
   }
 
   /** Of other connectors: at the end of this step only that of the synchronised one is looked up. */

@@ -4,6 +4,7 @@
  * as it should be, counts nothing twice and loses nothing.
  */
 import { addCounters, type Counters } from "../stores/fence.ts";
+import { countedOnce } from "./inboundCounters.ts";
 
 const prefix = "outbound/";
 
@@ -25,7 +26,7 @@ export interface StepStatistics {
 export function statisticsOf(counted: Counters): StepStatistics {
   const outbound: Record<string, Record<string, number>> = {};
   const all: Counters[] = [];
-  for (const [name, count] of Object.entries(counted)) {
+  for (const [name, count] of Object.entries(countedOnce(counted))) {
     if (!name.startsWith(prefix)) {
       all.push({ [name]: count });
       continue;

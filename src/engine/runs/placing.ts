@@ -94,6 +94,15 @@ export class Placing {
     const remains: (ObjectWrite & { readonly counters: Counters })[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
     let statistics: Counters = {};
+    /**
+     * What became of an object that stays unlinked. A full synchronisation meets it again when the batch is repeated, so
+     * it is counted with the cursor there; a delta one does not, so with the row there, where one is written.
+     */
+    const count = (counters: Counters, isWritten: boolean): Counters => {
+      if (!full && isWritten) return counters;
+      statistics = addCounters(statistics, counters);
+      return {};
+    };
     let failed = false;
     // By the first condition of the lookups that ask for them.
     const placedBy = new Map<string, Set<string>>();
@@ -130,7 +139,7 @@ export class Placing {
         remains.push({
           before: one,
           after: stillPending(object, { ...object, pendingExport: null }, decision.error),
-          counters: { flowFailure: 1 },
+          counters: count({ flowFailure: 1 }, true),
         });
         errors.push({ object: object.id, error: runError(decision.error, object) });
         failed = true;
@@ -150,10 +159,9 @@ export class Placing {
         }
         for (const id of await this.#unsentAt(object)) work.add(id);
         const counter = decision.reason === "filtered" ? "disconnectorFiltered" : "disconnectorRemains";
-        const counters = afterwards === null ? {} : { [counter]: 1 };
-        if (afterwards !== null && sameState(one.object, afterwards) && one.due === due)
-          statistics = addCounters(statistics, counters);
-        else remains.push({ before: one, after: afterwards, due, counters });
+        const isWritten = afterwards === null || !sameState(one.object, afterwards) || one.due !== due;
+        const counters = afterwards === null ? {} : count({ [counter]: 1 }, isWritten);
+        if (isWritten) remains.push({ before: one, after: afterwards, due, counters });
         continue;
       }
       if (decision.kind === "stay") continue;
