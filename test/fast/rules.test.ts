@@ -1,10 +1,6 @@
 import { describe, expect, test } from "vitest";
-import {
-  type AttributeInfo,
-  compileRules,
-  type RuleContext,
-  type SyncRule,
-} from "../../src/engine/core/rules.ts";
+import { compileRules } from "../../src/engine/core/ruleCompiler.ts";
+import type { AttributeInfo, RuleContext, SyncRule } from "../../src/engine/core/rules.ts";
 import { compileScope, type ScopeOperator } from "../../src/engine/core/scope.ts";
 import { type AttributeValue, dateTimeFromMs, reference } from "../../src/engine/core/values.ts";
 

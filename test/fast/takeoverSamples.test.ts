@@ -13,7 +13,8 @@ import { ExpressionError } from "../../src/engine/core/expression/expression.ts"
 import { evaluateFlow, FlowError } from "../../src/engine/core/flow.ts";
 import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
 import { readRuleTexts } from "../../src/engine/core/readRules.ts";
-import { type AttributeInfo, compileRules } from "../../src/engine/core/rules.ts";
+import { compileRules } from "../../src/engine/core/ruleCompiler.ts";
+import type { AttributeInfo } from "../../src/engine/core/rules.ts";
 import {
   type AttributeType,
   type AttributeValue,

@@ -22,7 +22,7 @@ import type { MetaverseExtension, NamedExtension } from "./extension.ts";
 import { readConnectors } from "./readConnectors.ts";
 import { noExtensions, readExtension } from "./readExtension.ts";
 import { compileRuleTexts, type Deployment, placed, readRules } from "./readRules.ts";
-import { expressionProblems } from "./rules.ts";
+import { expressionProblems } from "./ruleCompiler.ts";
 import { resolveSettings, type Settings } from "./settingReferences.ts";
 import type { Value } from "./values.ts";
 import { YamlFile } from "./yamlFile.ts";

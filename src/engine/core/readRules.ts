@@ -9,16 +9,9 @@ import {
 import { missing } from "./configurationProblems.ts";
 import { keysOf, ruleFile } from "./configurationSchema.ts";
 import { entryPointsOf } from "./readExtension.ts";
+import { compileRules } from "./ruleCompiler.ts";
 import { rulesConnectorKind } from "./ruleDocuments.ts";
-import {
-  type AttributeInfo,
-  compileRules,
-  type Flow,
-  type RuleContext,
-  type RuleProblem,
-  type RuleSet,
-  type SyncRule,
-} from "./rules.ts";
+import type { AttributeInfo, Flow, RuleContext, RuleProblem, RuleSet, SyncRule } from "./rules.ts";
 import { ruleSetHash, rulesVersionOf, shortHash } from "./ruleVersions.ts";
 import { attributesToJson } from "./values.ts";
 import { YamlFile } from "./yamlFile.ts";

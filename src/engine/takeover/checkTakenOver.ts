@@ -1,5 +1,6 @@
 /** Rules that were taken over, checked as the configuration will check them, with the types that the export tells. */
-import { type AttributeInfo, compileRules, type RuleContext, type SyncRule } from "../core/rules.ts";
+import { compileRules } from "../core/ruleCompiler.ts";
+import type { AttributeInfo, RuleContext, SyncRule } from "../core/rules.ts";
 import type { NamedConnector } from "./configurationOf.ts";
 import { selectedAttributes } from "./connector.ts";
 import type { Finding } from "./findings.ts";

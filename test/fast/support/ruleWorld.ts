@@ -5,7 +5,8 @@ import {
   type MetaverseObject,
   newConnectorSpaceObject,
 } from "../../../src/engine/core/model.ts";
-import { compileRules, type Flow, type SyncRule } from "../../../src/engine/core/rules.ts";
+import { compileRules } from "../../../src/engine/core/ruleCompiler.ts";
+import type { Flow, SyncRule } from "../../../src/engine/core/rules.ts";
 import type { AttributeValue } from "../../../src/engine/core/values.ts";
 import type { ObjectTypeSchema } from "../../../src/engine/ports/connector.ts";
 
