@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type SambaServer, sambaAvailable, startSamba } from "../../sandbox/samba/samba.ts";
+import { resetPassword } from "../../src/engine/connectors/ad/accessControl.ts";
 import { AdConnector } from "../../src/engine/connectors/ad/adConnector.ts";
 import { connectorPatients, type Examined, examineAll } from "../../src/engine/doctor.ts";
 import type { Connector } from "../../src/engine/ports/connector.ts";
@@ -21,6 +22,31 @@ async function examined(connectors: Readonly<Record<string, Connector>>): Promis
 }
 const statuses = (found: ReadonlyMap<string, Examined>) =>
   Object.fromEntries([...found].map(([name, { status }]) => [name, status]));
+
+/** The bytes of a GUID as permissions have them. */
+function guid(text: string): Buffer {
+  const bytes = Buffer.from(text.replaceAll("-", ""), "hex");
+  for (const [start, end] of [
+    [0, 4],
+    [4, 6],
+    [6, 8],
+  ] as const)
+    bytes.subarray(start, end).reverse();
+  return bytes;
+}
+
+/** Allows something to objects of a class below, and to nobody else. [MS-DTYP] 2.4.4.3 */
+function inheritedEntry(sid: Buffer, mask: number, of: string | undefined, on: string): Buffer {
+  const types = [...(of === undefined ? [] : [guid(of)]), guid(on)];
+  const entry = Buffer.concat([Buffer.alloc(12), ...types, sid]);
+  const [allowedObject, containerInheritInheritOnly] = [0x05, 0x0a];
+  entry.writeUInt8(allowedObject, 0);
+  entry.writeUInt8(containerInheritInheritOnly, 1);
+  entry.writeUInt16LE(entry.length, 2);
+  entry.writeUInt32LE(mask, 4);
+  entry.writeUInt32LE(of === undefined ? 2 : 3, 8);
+  return entry;
+}
 
 describe.skipIf(!available.ok)(available.ok ? "a domain" : `a domain: ${available.reason}`, () => {
   let samba: SambaServer;
@@ -87,6 +113,68 @@ describe.skipIf(!available.ok)(available.ok ? "a domain" : `a domain: ${availabl
       status: "warning",
       message: expect.stringContaining("may not write servicePrincipalName"),
     });
+  });
+
+  test("an OU without an object is proven too, and a right that is missing for objects to come is named", async () => {
+    const empty = `OU=Empty,${directory.guestOu}`;
+    const administrator = await Administrator.logOn(directory, readFileSync(samba.caFile, "utf8"));
+    await administrator.addOu(empty);
+    const rights = async (types?: Readonly<Record<string, string[]>>) =>
+      (await examined({ ADMA: connect({ containers: [empty] }, types) })).get(`ADMA rights on ${empty}`);
+    expect(await rights()).toMatchObject({
+      status: "ok",
+      message:
+        "The account creates and deletes user there, writes their attributes, and resets their passwords.",
+    });
+    expect(await rights({ user: ["displayName", "servicePrincipalName"] })).toMatchObject({
+      status: "warning",
+      message: expect.stringContaining("may not write servicePrincipalName of"),
+    });
+    const withoutReset = (entries: Buffer[]) =>
+      entries.filter((entry) => !entry.includes(guid(resetPassword)));
+    await administrator.editPermissions(directory.guestOu, withoutReset);
+    expect(await rights()).toMatchObject({
+      status: "failed",
+      message: "The account may not reset the password of user there.",
+    });
+    const sid = await administrator.sidOf(directory.bindDn);
+    const childrenOfClass = (entry: Buffer) => entry.readUInt32LE(4) === 0x3 && entry.includes(sid);
+    await administrator.editPermissions(directory.guestOu, (entries) =>
+      entries.map((entry) => {
+        if (!childrenOfClass(entry)) return entry;
+        const createOnly = Buffer.from(entry);
+        createOnly.writeUInt32LE(0x1, 4);
+        return createOnly;
+      }),
+    );
+    expect(await rights()).toMatchObject({
+      status: "failed",
+      message: "The account may not delete user, reset the password of user there.",
+    });
+    await administrator.logOff();
+  });
+
+  test.each([
+    ["write attributes", 0x20, undefined],
+    ["reset passwords", 0x100, resetPassword],
+    ["delete", 0x40, undefined],
+    ["read secrets", 0x100, "1131f6ad-9c07-11d1-f79f-00c04fc2dcd2"],
+  ])("a right to %s that objects elsewhere inherit is found", async (power, mask, of) => {
+    const elsewhere = `OU=May ${power},${directory.baseDn}`;
+    const administrator = await Administrator.logOn(directory, readFileSync(samba.caFile, "utf8"));
+    await administrator.addOu(elsewhere);
+    const sid = await administrator.sidOf(directory.bindDn);
+    await administrator.editPermissions(elsewhere, (entries) => [
+      ...entries,
+      inheritedEntry(sid, mask, of, "bf967aba-0de6-11d0-a285-00aa003049e2"),
+    ]);
+    const found = (await examined({ ADMA: connect() })).get("ADMA rights elsewhere");
+    expect(found).toMatchObject({
+      status: "warning",
+      message: `The account has rights outside of its OUs, on ${elsewhere} (${power}).`,
+    });
+    await administrator.delete(elsewhere);
+    await administrator.logOff();
   });
 
   test("the group that may not log on is looked at, and the global catalog", async () => {

@@ -3,6 +3,7 @@
 import { randomInt } from "node:crypto";
 import { Attribute, Change, Client, Control } from "ldapts";
 import { createAuthority } from "../../sandbox/graph/certificates.ts";
+import { withPermissions } from "../../src/engine/connectors/ad/adClient.ts";
 import { AdConnector } from "../../src/engine/connectors/ad/adConnector.ts";
 import { adSettingsSchema } from "../../src/engine/connectors/ad/settings.ts";
 import { guidText } from "../../src/engine/connectors/ad/values.ts";
@@ -130,6 +131,15 @@ export class Administrator {
     return guidText(searchEntries[0]!.objectGUID as Buffer);
   }
 
+  async sidOf(dn: string): Promise<Buffer> {
+    const { searchEntries } = await this.#client.search(dn, {
+      scope: "base",
+      attributes: ["objectSid"],
+      explicitBufferAttributes: ["objectSid"],
+    });
+    return searchEntries[0]!.objectSid as Buffer;
+  }
+
   /** All values of an object as text; undefined when it is not there. */
   async read(dn: string): Promise<Record<string, string[]> | undefined> {
     try {
@@ -164,6 +174,28 @@ export class Administrator {
       dn,
       new Change({ operation: "replace", modification: new Attribute({ type: name, values }) }),
     );
+  }
+
+  /** Edits the entries of the access control list of an object, each as its bytes. [MS-DTYP] 2.4.5 */
+  async editPermissions(dn: string, edit: (entries: Buffer[]) => Buffer[]): Promise<void> {
+    const type = "nTSecurityDescriptor";
+    const { searchEntries } = await this.#client.search(
+      dn,
+      { scope: "base", attributes: [type], explicitBufferAttributes: [type] },
+      withPermissions,
+    );
+    const descriptor = [searchEntries[0]![type]].flat()[0] as Buffer;
+    const start = descriptor.readUInt32LE(16);
+    const entries: Buffer[] = [];
+    for (let at = start + 8; at < descriptor.length; at += entries.at(-1)!.length)
+      entries.push(descriptor.subarray(at, at + descriptor.readUInt16LE(at + 2)));
+    const edited = edit(entries);
+    const list = Buffer.concat([descriptor.subarray(start, start + 8), ...edited]);
+    list.writeUInt16LE(list.length, 2);
+    list.writeUInt16LE(edited.length, 4);
+    const values = [Buffer.concat([descriptor.subarray(0, start), list])];
+    const change = new Change({ operation: "replace", modification: new Attribute({ type, values }) });
+    await this.#client.modify(dn, change, withPermissions);
   }
 
   async move(dn: string, newDn: string): Promise<void> {

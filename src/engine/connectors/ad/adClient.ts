@@ -352,6 +352,25 @@ export const showDeleted: readonly Control[] = [
 /** No referrals to other naming contexts. [MS-ADTS] 3.1.1.3.4.1.2 */
 export const domainScope: Control = new PlainControl("1.2.840.113556.1.4.1339", { critical: false });
 
+const discretionaryList = 4;
+
+/** nTSecurityDescriptor without what only an administrator may read. [MS-ADTS] 3.1.1.3.4.1.11 */
+class SecurityDescriptorControl extends Control {
+  constructor() {
+    super("1.2.840.113556.1.4.801", { critical: false });
+  }
+
+  protected override writeControl(writer: BerWriter): void {
+    const value = new BerWriter();
+    value.startSequence();
+    value.writeInt(discretionaryList);
+    value.endSequence();
+    writer.writeBuffer(value.buffer, Ber.OctetString);
+  }
+}
+
+export const withPermissions: Control = new SecurityDescriptorControl();
+
 const dirSyncType = "1.2.840.113556.1.4.841";
 /** After so much a domain controller ends an answer; it may give more or less. */
 const dirSyncBytes = 1024 * 1024;

@@ -4,16 +4,15 @@
  */
 import type { DetailedPeerCertificate } from "node:tls";
 import { connect } from "node:tls";
-import { isUnder } from "../../core/values.ts";
 import type { Finding } from "../../ports/connector.ts";
-import { ConnectorError } from "../../ports/connector.ts";
-import { type AdClient, all, any, domainScope, equals, not } from "./adClient.ts";
+import { type AdClient, domainScope, equals, not } from "./adClient.ts";
 import { requireContainers, seesDeletedObjects } from "./domainController.ts";
 import { objectTypeOf, typesFilter } from "./entries.ts";
+import { effectiveRights, examineElsewhere, examineRights, listed, readPrincipal } from "./examineRights.ts";
 import { isAccount } from "./exportScope.ts";
+import { ok, told } from "./findings.ts";
 import type { ConnectionTarget } from "./ldapConnection.ts";
 import { connectionFailure, LdapError } from "./ldapErrors.ts";
-import type { LdapEntry } from "./ldapMessages.ts";
 import { type AdSchema, firstText } from "./schema.ts";
 import { decodeAttribute } from "./values.ts";
 
@@ -33,8 +32,6 @@ const expiryWarningDays = 30;
 /** Kerberos refuses what differs by more than five minutes, and whoever uses the accounts speaks Kerberos. */
 const clockFailureMs = 300_000;
 const clockWarningMs = 60_000;
-/** So many containers outside of the scope are asked what the account may do there. */
-const containersAsked = 200;
 
 export async function* examineDomain(examination: AdExamination): AsyncGenerator<Finding> {
   const { client, baseDn, containers } = examination;
@@ -57,8 +54,9 @@ export async function* examineDomain(examination: AdExamination): AsyncGenerator
     );
   });
   if (schema === undefined) return;
-  for (const container of containers) yield await examineRights(examination, schema, container);
-  yield await examineElsewhere(examination);
+  const principal = await readPrincipal(client);
+  for (const container of containers) yield await examineRights(client, schema, container, principal);
+  yield await examineElsewhere(client, baseDn, containers, principal);
   if (examination.denyLogonGroup !== undefined) {
     yield await examineLogonDenial(examination, schema, examination.denyLogonGroup);
   }
@@ -74,22 +72,6 @@ export async function* examineDomain(examination: AdExamination): AsyncGenerator
           remedy: `Run infra/ad/Grant-VestibuleRights.ps1 with -ReadDeletedObjects, or: dsacls "CN=Deleted Objects,${baseDn}" /takeownership, then /G "ACCOUNT:LCRP".`,
         },
   );
-}
-
-const ok = (what: string, message: string): Finding => ({ what, status: "ok", message });
-
-/** What went wrong becomes the finding. */
-async function told(what: string, work: () => Promise<Finding>): Promise<Finding> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof ConnectorError) return { what, status: "failed", message: error.message };
-    if (error instanceof LdapError) {
-      const remedy = "The account needs read on the domain, as every authenticated user has it.";
-      return { what, status: "failed", message: error.message, remedy };
-    }
-    throw error;
-  }
 }
 
 // ---- the way in ------------------------------------------------------------------------------------------------
@@ -177,116 +159,6 @@ export function clockFinding(logon: string, directoryMs: number, now = Date.now(
   const remedy =
     "Kerberos refuses more than 300 s. Set the time source of the domain controller, or of this machine.";
   return { what: "logon", status, message, remedy };
-}
-
-// ---- rights ----------------------------------------------------------------------------------------------------
-
-const effectiveRights = ["allowedChildClassesEffective", "allowedAttributesEffective", "sDRightsEffective"];
-
-const listed = (entry: LdapEntry | undefined, name: string) =>
-  new Set((entry?.attributes.get(name.toLowerCase()) ?? []).map((value) => String(value).toLowerCase()));
-
-/** Whoever has them may give himself any right. [MS-ADTS] 3.1.1.4.5.4 */
-const mayChangeSecurity = (entry: LdapEntry) => Number(firstText(entry, "sDRightsEffective") ?? 0) !== 0;
-
-/** The computed attributes say what this very account may do. [MS-ADTS] 3.1.1.4.5.6 and following */
-function examineRights({ client }: AdExamination, schema: AdSchema, container: string): Promise<Finding> {
-  const what = `rights on ${container}`;
-  return told(what, async () => {
-    const entry = await client.read(container, effectiveRights);
-    if (entry === undefined || firstText(entry, "sDRightsEffective") === undefined) {
-      return { what, status: "warning", message: "This directory does not tell what an account may do." };
-    }
-    const creatable = listed(entry, "allowedChildClassesEffective");
-    const missing = [...schema.keys()].filter((type) => !creatable.has(type.toLowerCase()));
-    if (missing.length > 0) {
-      const message = `The account may not create ${missing.join(", ")} there.`;
-      const remedy = `Run infra/ad/Grant-VestibuleRights.ps1 -OrganizationalUnit "${container}". A connector that only imports needs no rights.`;
-      return { what, status: "failed", message, remedy };
-    }
-    const notWritable = await unwritable(client, schema, container);
-    if (notWritable.length > 0) {
-      const message = `The account creates ${[...schema.keys()].join(", ")}, and may not write ${notWritable.join(", ")} of those that are there.`;
-      const remedy =
-        "If a rule flows to one of them, grant it: -Attribute of infra/ad/Grant-VestibuleRights.ps1.";
-      return { what, status: "warning", message, remedy };
-    }
-    if (mayChangeSecurity(entry)) {
-      const message = "The account may change the permissions of the OU, which is more than it needs.";
-      return {
-        what,
-        status: "warning",
-        message,
-        remedy: "Take WRITE_DAC, WRITE_OWNER and full control from it.",
-      };
-    }
-    return ok(
-      what,
-      `The account creates ${[...schema.keys()].join(", ")} there and writes their attributes.`,
-    );
-  });
-}
-
-/** Of the first object in the container: without one nothing can be told. */
-async function unwritable(client: AdClient, schema: AdSchema, container: string): Promise<string[]> {
-  const search = client.search(container, {
-    filter: typesFilter(schema),
-    attributes: ["objectClass", "allowedAttributesEffective"],
-    controls: [domainScope],
-    pageSize: 1,
-  });
-  const { value } = await search.next();
-  await search.return(undefined);
-  const entry = value?.entries[0];
-  if (entry === undefined) return [];
-  const writable = listed(entry, "allowedAttributesEffective");
-  const structural = entry.attributes.get("objectclass")?.at(-1)?.toString().toLowerCase();
-  const type = [...schema.values()].find(({ name }) => name.toLowerCase() === structural);
-  return [...(type?.attributes.values() ?? [])]
-    .filter(({ readOnly, writeOnly, name }) => !readOnly && !writeOnly && !writable.has(name.toLowerCase()))
-    .map(({ name }) => name);
-}
-
-/** The account should be able to do nothing outside of its OUs. */
-function examineElsewhere({ client, baseDn, containers }: AdExamination): Promise<Finding> {
-  const what = "rights elsewhere";
-  return told(what, async () => {
-    const holders = any(
-      ...["domainDNS", "organizationalUnit", "container", "builtinDomain"].map((name) =>
-        equals("objectClass", name),
-      ),
-    );
-    const tooMuch: string[] = [];
-    let asked = 0;
-    const search = client.search(baseDn, {
-      filter: all(holders),
-      attributes: ["allowedChildClassesEffective", "sDRightsEffective"],
-      controls: [domainScope],
-      pageSize: 50,
-    });
-    for await (const { entries } of search) {
-      for (const entry of entries) {
-        if (containers.some((container) => isUnder(entry.dn, container))) continue;
-        asked++;
-        const creates = listed(entry, "allowedChildClassesEffective").size > 0;
-        if (creates || mayChangeSecurity(entry)) tooMuch.push(entry.dn);
-      }
-      if (asked >= containersAsked) break;
-    }
-    if (tooMuch.length === 0) {
-      return ok(
-        what,
-        `The account may create nothing in ${asked} containers outside of its OUs, and change no permissions.`,
-      );
-    }
-    return {
-      what,
-      status: "warning",
-      message: `The account may create objects or change permissions in ${tooMuch.slice(0, 5).join("; ")}${tooMuch.length > 5 ? ` and ${tooMuch.length - 5} more` : ""}.`,
-      remedy:
-        "Take it out of Domain Admins and other groups with rights, and delegate only the OU: infra/ad/Grant-VestibuleRights.ps1.",
-    };
-  });
 }
 
 // ---- what settings ask for beyond the OUs ----------------------------------------------------------------------
