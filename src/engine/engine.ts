@@ -64,6 +64,8 @@ export interface EngineOptions {
   openConnector(definition: ConnectorConfiguration): Connector;
   stagingMode(): boolean;
   readonly timings: Timings;
+  /** About so many metaverse objects flow in one message; 1,000 when not given. */
+  readonly objectsPerMessage?: number;
   /** Nobody watches when left out. */
   readonly telemetry?: Telemetry;
   log(message: string): void;
@@ -172,6 +174,7 @@ export class Engine {
       connector: async (name) => this.connector(name),
       targets: () => [...this.#joinAttributes.keys()],
       stagingMode: options.stagingMode,
+      objectsPerMessage: options.objectsPerMessage ?? 1_000,
     };
     this.#telemetry = options.telemetry ?? silence;
     this.#reporter = new RunReporter({ ...this, telemetry: this.#telemetry, clock, log: options.log });

@@ -98,6 +98,8 @@ export interface History {
   /** Whether each message works on one page only, or until it is done. */
   readonly slices: "short" | "long";
   readonly troubles: readonly Trouble[];
+  /** Metaverse objects that flow in one message, about: with a part of one, each shard has its own. */
+  readonly objectsPerMessage: number;
   /** The effect after which a process dies, of all effects of the history; null: none beside those by chance. */
   readonly crashAt: number | null;
   readonly events: readonly Event[];
@@ -134,6 +136,7 @@ export function historyOf(seed: number): History {
     counts: chance.happens(0.7),
     slices: chance.happens(0.5) ? "short" : "long",
     troubles: troubles.filter(() => chance.happens(0.6)),
+    objectsPerMessage: chance.one([1 / 16, 1 / 16, 8, 1_000]),
     crashAt: null,
     events,
   };
@@ -209,5 +212,6 @@ export function* smaller(history: History): Generator<History> {
   if (history.workers > 1) yield { ...history, workers: 1 };
   if (history.guests > 1) yield { ...history, guests: history.guests - 1 };
   if (history.slices === "short") yield { ...history, slices: "long" };
+  if (history.objectsPerMessage < 1_000) yield { ...history, objectsPerMessage: 1_000 };
   if (!history.detectsDuplicates) yield { ...history, detectsDuplicates: true };
 }

@@ -156,6 +156,7 @@ class Play {
       tables: this.#tables,
       connector: { pageSize: history.pageSize, exportBatchMax: history.batchSize },
       timings: history.slices === "short" ? { budgetMs: 0 } : {},
+      objectsPerMessage: history.objectsPerMessage,
     });
     this.#processes = 1; // the world's own
     this.#safety = new SafetyWatch(this.#world, this.#tables, (bug) => this.#bugs.push(bug));

@@ -147,6 +147,8 @@ export interface WorldOptions {
   readonly detectsDuplicates?: boolean;
   readonly configuration?: Configuration;
   readonly timings?: Partial<Timings>;
+  /** When not given, each shard has a message of its own: the fewest objects are enough for sixteen workers. */
+  readonly objectsPerMessage?: number;
   readonly connector?: ConnectorOptions;
   readonly tables?: CountedTables;
   /** Opens the connectors in place of those over the directories in memory. */
@@ -275,6 +277,7 @@ export class EngineWorld {
         this.options.open?.(name) ?? open(name === "AADMA" ? this.guests : this.accounts),
       stagingMode: () => this.stagingMode,
       timings: { ...defaultTimings, ...this.options.timings },
+      objectsPerMessage: this.options.objectsPerMessage ?? 1 / 16,
       ...(this.options.telemetry === undefined ? {} : { telemetry: this.options.telemetry }),
       log: () => undefined,
     });

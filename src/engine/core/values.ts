@@ -133,7 +133,8 @@ export function attributesToJson(attributes: Attributes): JsonAttributes {
 /** Reads what `attributesToJson` wrote; null and empty lists mean absent. */
 export function attributesFromJson(json: Record<string, unknown>): Attributes {
   const attributes: Record<string, AttributeValue> = {};
-  for (const [name, value] of Object.entries(json)) {
+  for (const name of Object.keys(json)) {
+    const value = json[name];
     if (value === null || value === undefined) continue;
     if (Array.isArray(value)) {
       if (value.length > 0) attributes[name] = value.map(valueFromJson);

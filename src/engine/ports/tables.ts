@@ -104,14 +104,19 @@ export function rowOfContinuation(continuation: string): string {
   refuseContinuation();
 }
 
-/** All rows of a query, page after page. */
-export async function* rowsOf(tables: Tables, table: string, query: RowQuery): AsyncGenerator<Row> {
+/** All rows of a query, a page at a time: where there are many, what is asked for each of them counts. */
+export async function* pagesOf(tables: Tables, table: string, query: RowQuery): AsyncGenerator<RowPage> {
   let continuation: string | undefined;
   do {
     const page = await tables.query(table, query, continuation);
-    yield* page.rows;
+    if (page.rows.length > 0) yield page;
     continuation = page.continuation;
   } while (continuation !== undefined);
+}
+
+/** All rows of a query, page after page. */
+export async function* rowsOf(tables: Tables, table: string, query: RowQuery): AsyncGenerator<Row> {
+  for await (const { rows } of pagesOf(tables, table, query)) yield* rows;
 }
 
 /** The rows of a query as a list; only for ranges that are known to be small. */

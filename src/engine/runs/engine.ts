@@ -39,6 +39,8 @@ export interface EngineParts {
   targets(): readonly string[];
   /** `STAGING_MODE`, read anew at every call. */
   stagingMode(): boolean;
+  /** About so many metaverse objects flow in one message. */
+  readonly objectsPerMessage: number;
 }
 
 /** ISO 8601 with milliseconds, the form of every time in the tables: as text it sorts by time. */

@@ -1,6 +1,6 @@
 import { changeHash, syncHistory } from "../core/history.ts";
-import { familyOf } from "../core/identity.ts";
-import type { MetaverseObject } from "../core/model.ts";
+import type { ConnectorSpaceObject, MetaverseObject } from "../core/model.ts";
+import type { References } from "../core/references.ts";
 import { type SyncDecision, synchronize } from "../core/synchronize.ts";
 import type { ObjectWrite } from "../stores/connectorSpace.ts";
 import type { Stored } from "../stores/connectorSpaceRows.ts";
@@ -9,12 +9,14 @@ import type { MetaverseWrite, StoredMetaverseObject, WorkPhase } from "../stores
 import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { RunError } from "../stores/runs.ts";
 import { Adoption } from "./adoption.ts";
+import { after, readAhead } from "./batches.ts";
 import { historyOrder, isoTime } from "./engine.ts";
+import { type FamilyPlace, familiesOf } from "./families.ts";
 import { metIn } from "./inboundCounters.ts";
 import { outboundCounters } from "./outboundCounters.ts";
 import { ReferenceLookup, referringTo } from "./references.ts";
 import { runError } from "./runErrors.ts";
-import { againOnConflict, type SyncContext } from "./syncContext.ts";
+import { againOnConflict, isConflict, type SyncContext } from "./syncContext.ts";
 
 /** What a batch of metaverse objects flows in: a full synchronisation, a delta one, or the third phase. */
 export type FlowPhase = "all" | WorkPhase;
@@ -27,27 +29,32 @@ export interface FlowedBatch {
 
 type CountedWrite = ObjectWrite & { readonly counters: Counters };
 
+/** A metaverse object with what was decided for it, and all objects that it knows or has adopted. */
+interface Decided {
+  readonly before: StoredMetaverseObject;
+  readonly decision: SyncDecision;
+  readonly objects: readonly Stored[];
+}
+
+/** What a commit of a full synchronisation holds: few enough to be done long before the lease runs out. */
+const commitMax = 500;
+const nothingWithheld: ReadonlyMap<string, string> = new Map();
+
 /** The second phase: the values of metaverse objects, and what they want of all that is linked to them. */
 export class Flowing {
   readonly #context: SyncContext;
+  /** Most objects ask none, so the next one takes it over. */
+  #unasked: ReferenceLookup | undefined;
 
   constructor(context: SyncContext) {
     this.#context = context;
   }
 
   /** Lets a batch flow; what somebody else has changed meanwhile is decided again. */
-  flow(
-    batch: readonly { readonly id: string; readonly stored?: StoredMetaverseObject }[],
-    phase: FlowPhase,
-  ): Promise<FlowedBatch> {
-    const ids = batch.map(({ id }) => id);
-    return againOnConflict(async (attempt) => {
-      const isKnown = attempt === 1 && phase === "all";
-      const metaverse = isKnown
-        ? new Map(batch.map(({ id, stored }) => [id, stored!]))
-        : await this.#context.parts.metaverse.getMany(ids);
-      return this.attempt(ids, metaverse, phase);
-    });
+  flow(ids: readonly string[], phase: FlowPhase): Promise<FlowedBatch> {
+    return againOnConflict(async () =>
+      this.attempt(ids, await this.#context.parts.metaverse.getMany(ids), phase),
+    );
   }
 
   /** @throws StoreError "conflict" */
@@ -56,103 +63,160 @@ export class Flowing {
     metaverse: ReadonlyMap<string, StoredMetaverseObject>,
     phase: FlowPhase,
   ): Promise<FlowedBatch> {
-    const objects = await this.#connected([...metaverse.values()], phase === "all");
+    const objects = await this.#connected([...metaverse.values()]);
     const adoption = new Adoption(this.#context);
-    const decisions: {
-      readonly id: string;
-      readonly before: StoredMetaverseObject;
-      readonly decision: SyncDecision;
-    }[] = [];
+    const decided: Decided[] = [];
     for (const id of ids) {
       const before = metaverse.get(id);
       if (before === undefined) continue;
       const linked = before.object.connectors.flatMap(
-        ({ connector, id: object }) => objects.get(`${connector}/${object}`) ?? [],
+        ({ connector, id: object }) => objects.get(connector)?.get(object) ?? [],
       );
-      const own = linked.filter(({ object }) => (object.metaverseId ?? object.linking) === id);
-      decisions.push({ id, before, decision: await this.#decide(before, own, objects, adoption) });
+      decided.push(await this.#decide(before, linked, adoption));
     }
-    return this.#commit(ids, decisions, objects, phase);
+    return this.#commit(ids, decided, phase);
   }
 
-  async #decide(
+  /**
+   * Lets all metaverse objects of these shards flow, in order. What is read next is asked for meanwhile, an object is
+   * decoded when it is its turn, and what stays as it is is forgotten at once: most of it does.
+   * @returns batch by batch what became of them, and where the next one begins; null: they are through
+   */
+  async *flowAll(
+    group: readonly string[],
+    place: FamilyPlace,
+  ): AsyncGenerator<FlowedBatch & { readonly next: FamilyPlace | null }> {
+    for await (const { shard, families, more } of readAhead(familiesOf(this.#context.parts, group, place))) {
+      const adoption = new Adoption(this.#context);
+      let decided: Decided[] = [];
+      let counted: Record<string, number> = {};
+      for (const [index, { metaverse, linked }] of families.entries()) {
+        const objects: Stored[] = [];
+        for (const one of linked) {
+          const stored = one.decode();
+          objects.push(stored instanceof Promise ? await stored : stored);
+        }
+        const made = this.#decide(metaverse.decode(), objects, adoption);
+        const one = made instanceof Promise ? await made : made;
+        if (changesNothing(one)) {
+          countIn(counted, metIn([one]));
+          for (const counters of countersOf(one.decision, this.#context.connector, "all").values())
+            countIn(counted, counters);
+        } else decided.push(one);
+        const isLast = index === families.length - 1;
+        if (!isLast && decided.length < commitMax) continue;
+        const { statistics, failed } = await this.#commitOrDecideAgain(decided);
+        const next = isLast && !more ? null : { shard, from: after(metaverse.id) };
+        yield { statistics: addCounters(counted, statistics), failed, next };
+        decided = [];
+        counted = {};
+      }
+    }
+  }
+
+  async #commitOrDecideAgain(decided: readonly Decided[]): Promise<FlowedBatch> {
+    if (decided.length === 0) return { statistics: {}, failed: false };
+    const ids = decided.map(({ before }) => before.object.id);
+    try {
+      return await this.#commit(ids, decided, "all");
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+      return this.flow(ids, "all");
+    }
+  }
+
+  /** A promise only where something has to be looked up. @param linked what the metaverse object knows as its own */
+  #decide(
     before: StoredMetaverseObject,
     linked: readonly Stored[],
-    objects: Map<string, Stored>,
     adoption: Adoption,
-  ): Promise<SyncDecision> {
-    let current = linked.map(({ object }) => object);
+  ): Decided | Promise<Decided> {
+    const { id } = before.object;
+    const current: ConnectorSpaceObject[] = [];
+    for (const { object } of linked) if ((object.metaverseId ?? object.linking) === id) current.push(object);
+    const references = this.#unasked ?? new ReferenceLookup(this.#context.parts);
+    const decision = this.#synchronize(before, current, nothingWithheld, references);
+    const looks = references.isAsked || decision.provisioned.length + decision.joins.length > 0;
+    this.#unasked = looks ? undefined : references;
+    if (looks) return this.#lookUp({ before, decision, objects: linked }, current, references, adoption);
+    this.#context.observer?.flowed(before.object, current, decision);
+    return { before, decision, objects: linked };
+  }
+
+  /** Decides again with what is found, until nothing more is asked for. */
+  async #lookUp(
+    first: Decided,
+    own: readonly ConnectorSpaceObject[],
+    references: ReferenceLookup,
+    adoption: Adoption,
+  ): Promise<Decided> {
+    const { before } = first;
+    let current = own;
+    const objects = [...first.objects];
     const withheld = new Map<string, string>();
-    const references = new ReferenceLookup(this.#context.parts);
-    for (;;) {
-      const decision = synchronize({
-        metaverse: before.object,
-        objects: current,
-        syncing: this.#context.connector,
-        configuration: this.#context.configuration,
-        now: this.#context.now,
-        random: () => this.#context.parts.random(),
-        withheld,
-        references,
-      });
+    for (let { decision } = first; ; decision = this.#synchronize(before, current, withheld, references)) {
       if (await references.load()) continue;
       const known = current.length + withheld.size;
       for (const wanted of [...decision.provisioned, ...decision.joins]) {
         const found = await adoption.find(wanted, decision.metaverse ?? before.object);
-        if (found === null || current.some(({ id }) => id === found.object.id)) continue;
+        if (found === null || current.some((object) => object.id === found.object.id)) continue;
         if (found.object.disconnector === "explicit") {
           withheld.set(found.object.connector, found.object.dn);
           continue;
         }
-        objects.set(`${found.object.connector}/${found.object.id}`, found);
+        objects.push(found);
         current = [...current, { ...found.object, linking: before.object.id }];
       }
       if (current.length + withheld.size === known) {
         this.#context.observer?.flowed(before.object, current, decision);
-        return decision;
+        return { before, decision, objects };
       }
     }
   }
 
-  /** All objects that are linked to these metaverse objects, by `connector/id`. */
-  async #connected(metaverse: readonly StoredMetaverseObject[], full: boolean): Promise<Map<string, Stored>> {
-    const { connectorSpace } = this.#context.parts;
-    const found = new Map<string, Stored>();
-    const wanted = new Map<string, Set<string>>();
-    for (const { object } of metaverse) {
-      for (const { connector, id } of object.connectors) {
-        const ids = wanted.get(connector) ?? new Set();
-        wanted.set(connector, ids.add(id));
-      }
-    }
-    for (const [connector, ids] of wanted) {
-      const add = (stored: Stored) => {
-        ids.delete(stored.object.id);
-        found.set(`${connector}/${stored.object.id}`, stored);
-      };
-      if (full && metaverse.length > 1) {
-        // Ids of one family sort alike, so the objects of these metaverse objects lie in one range of their shard.
-        const from = familyOf(metaverse[0]!.object.id);
-        const to = `${familyOf(metaverse.at(-1)!.object.id)}\u007f`;
-        for await (const stored of connectorSpace.range(connector, this.#context.slice.shard, from, to)) {
-          if (ids.has(stored.object.id)) add(stored);
-        }
-      }
-      for (const stored of (await connectorSpace.getMany(connector, ids)).values()) add(stored);
+  #synchronize(
+    before: StoredMetaverseObject,
+    objects: readonly ConnectorSpaceObject[],
+    withheld: ReadonlyMap<string, string>,
+    references: References,
+  ): SyncDecision {
+    const { connector: syncing, configuration, now, random } = this.#context;
+    const { object: metaverse } = before;
+    return synchronize({
+      metaverse,
+      objects,
+      syncing,
+      configuration,
+      now,
+      random,
+      withheld,
+      references,
+    });
+  }
+
+  /** All objects that are linked to these metaverse objects, by connector and id. */
+  async #connected(
+    metaverse: readonly StoredMetaverseObject[],
+  ): Promise<ReadonlyMap<string, ReadonlyMap<string, Stored>>> {
+    const links = metaverse.flatMap(({ object }) => object.connectors);
+    const found = new Map<string, ReadonlyMap<string, Stored>>();
+    for (const [connector, all] of Map.groupBy(links, ({ connector: name }) => name)) {
+      const ids = all.map(({ id }) => id);
+      found.set(connector, await this.#context.parts.connectorSpace.getMany(connector, ids));
     }
     return found;
   }
 
   async #commit(
     ids: readonly string[],
-    decisions: readonly {
-      readonly id: string;
-      readonly before: StoredMetaverseObject;
-      readonly decision: SyncDecision;
-    }[],
-    objects: ReadonlyMap<string, Stored>,
+    decisions: readonly Decided[],
     phase: FlowPhase,
   ): Promise<FlowedBatch> {
+    const objects = new Map(
+      decisions.flatMap((one) =>
+        one.objects.map((stored) => [`${stored.object.connector}/${stored.object.id}`, stored]),
+      ),
+    );
     const { connectorSpace, metaverse } = this.#context.parts;
     const { writer } = this.#context.slice;
     const metaverseWrites: MetaverseWrite[] = [];
@@ -163,7 +227,8 @@ export class Flowing {
     const sources: CountedWrite[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
     const elsewhere: Counters[] = [];
-    for (const { id, before, decision } of decisions) {
+    for (const { before, decision } of decisions) {
+      const { id } = before.object;
       if (decision.metaverse === null) {
         // First a tombstone, the removal itself when nothing hangs on it any more.
         gone.push(id);
@@ -283,6 +348,16 @@ export class Flowing {
     const writes = [...tombstones].map(([id, before]): MetaverseWrite => ({ before, after: null, id }));
     await metaverse.write(this.#context.slice.writer, writes, this.#context.indexed);
   }
+}
+
+/** Whether there is nothing to commit but a count. */
+function changesNothing({ decision }: Decided): boolean {
+  const { metaverse, metaverseChanged, objects, errors } = decision;
+  return !metaverseChanged && objects.length === 0 && errors.length === 0 && metaverse?.deleted === false;
+}
+
+function countIn(sum: Record<string, number>, counters: Counters): void {
+  for (const name of Object.keys(counters)) sum[name] = (sum[name] ?? 0) + counters[name]!;
 }
 
 /**

@@ -38,10 +38,15 @@ export class ReferenceLookup implements References {
     return found ?? null;
   }
 
+  /** Whether something new was asked. */
+  get isAsked(): boolean {
+    return this.#asked.toMetaverse.size > 0 || this.#asked.toConnector.size > 0;
+  }
+
   /** Looks up what was asked. @returns false when there was nothing new */
   async load(): Promise<boolean> {
+    if (!this.isAsked) return false;
     const { toMetaverse, toConnector } = this.#asked;
-    if (toMetaverse.size === 0 && toConnector.size === 0) return false;
     const look = async (
       asked: Map<string, Asked>,
       known: Map<string, string | null>,

@@ -14,7 +14,7 @@ import type { ConnectorSpaceObject, MetaverseObject, ObjectError } from "../core
 import { orphanDue } from "../core/orphans.ts";
 import { flowsReferences } from "../core/references.ts";
 import { type SyncDecision, synchronizationError } from "../core/synchronize.ts";
-import { comparisonKey, dateTimeFromMs, type Value } from "../core/values.ts";
+import { comparisonKey, type DateTime, dateTimeFromMs, type Value } from "../core/values.ts";
 import { StoreError } from "../ports/tables.ts";
 import type { ObjectWrite } from "../stores/connectorSpace.ts";
 import type { KeyFilter } from "../stores/keyFilter.ts";
@@ -50,6 +50,9 @@ export class SyncContext {
   readonly configuration: Configuration;
   readonly connector: string;
   readonly nowMs: number;
+  readonly now: DateTime;
+  /** [0,1) */
+  readonly random: () => number;
   readonly indexed: IndexedAttributes;
   readonly followsReferences: boolean;
 
@@ -60,12 +63,10 @@ export class SyncContext {
     this.configuration = configuration;
     this.connector = slice.step.connector;
     this.nowMs = parts.clock.now();
+    this.now = dateTimeFromMs(this.nowMs);
+    this.random = () => parts.random();
     this.indexed = indexedAttributes(configuration.metaverse);
     this.followsReferences = flowsReferences(configuration);
-  }
-
-  get now() {
-    return dateTimeFromMs(this.nowMs);
   }
 
   /** What failed in a full synchronisation is pending from then on, in shards that may have had nothing pending. */
@@ -154,8 +155,11 @@ export async function againOnConflict<T>(work: (attempt: number) => Promise<T>):
     try {
       return await work(attempt);
     } catch (error) {
-      if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries)
-        throw error;
+      if (!isConflict(error) || attempt === conflictRetries) throw error;
     }
   }
+}
+
+export function isConflict(error: unknown): boolean {
+  return error instanceof StoreError && error.kind === "conflict";
 }

@@ -5,7 +5,6 @@ import type { ConnectorSpaceObject, MetaverseObject } from "../core/model.ts";
 import { isUnsent } from "../core/outbound.ts";
 import { synchronizationKey } from "../core/ruleVersions.ts";
 import { addCounters, type Counters } from "../stores/fence.ts";
-import type { StoredMetaverseObject } from "../stores/metaverse.ts";
 import type { ObjectOrder, Run, StepRecord } from "../stores/runs.ts";
 import { chunked } from "../stores/texts.ts";
 import { after, batches } from "./batches.ts";
@@ -28,12 +27,16 @@ interface PlacingCursor {
   readonly from: string;
   /** Shards that have work for the flowing phase. */
   readonly flow: string;
+  /** About how many metaverse objects that is; unknown in a full synchronisation, where all of them flow. */
+  readonly work?: number;
   /** Whether a rules extension has failed for any object so far. */
   readonly failed: boolean;
 }
 
 interface FlowingCursor {
   readonly full: boolean;
+  /** Of those that one message is for. */
+  readonly shard: string;
   readonly from: string;
   /** Whether any object has failed so far. */
   readonly failed: boolean;
@@ -51,8 +54,6 @@ const referenceRoundsMax = 10;
 const nothingToDo: DoneOutcome = { kind: "done", status: "success", idle: true };
 const placingBatch = 1000;
 const flowingBatch = 100;
-/** In a full synchronisation, where a batch is read by ranges and most of it does not change. */
-const fullBatch = 500;
 
 /**
  * Synchronisation (DESIGN section 4): one worker places objects that are linked to nothing, then one
@@ -194,13 +195,16 @@ export class SyncJob {
           shard,
           from,
           flow: merge(cursor.flow, counted.flow),
+          work: (cursor.work ?? 0) + counted.flow.length,
           failed: cursor.failed || counted.failed,
         };
         await this.#context.slice.save(JSON.stringify(cursor), counted.statistics);
         if (this.#context.slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
       }
     }
-    const nextShards = cursor.full ? shards : [...cursor.flow];
+    const nextShards = cursor.full
+      ? this.#messages(shards, await this.#context.parts.metaverse.objectCountAbout())
+      : this.#messages([...cursor.flow], cursor.work ?? 0);
     return {
       kind: "done",
       status: cursor.failed ? "completed-sync-errors" : "success",
@@ -222,13 +226,14 @@ export class SyncJob {
   /** Objects whose outcome time alone has changed are queued like changed ones. */
   async #queueDue(cursor: PlacingCursor): Promise<PlacingCursor> {
     const { connectorSpace, metaverse } = this.#context.parts;
-    let { flow, failed } = cursor;
+    let { flow, failed, work: queued = 0 } = cursor;
     for (const shard of shards) {
       const ids = await connectorSpace.dueIds(this.#context.connector, shard, isoTime(this.#context.nowMs));
       const found = [...(await connectorSpace.getMany(this.#context.connector, ids)).values()];
       const work = found.flatMap(({ object }) => object.metaverseId ?? object.linking ?? []);
       await metaverse.addWork(this.#context.slice.writer, work);
       flow = merge(flow, work.map(shardOf).join(""));
+      queued += work.length;
       const unlinked = found.filter(({ object }) => object.metaverseId === null && object.linking === null);
       for (const chunk of chunked(unlinked, () => 1, placingBatch)) {
         const placed = await this.#placing.place(
@@ -236,10 +241,11 @@ export class SyncJob {
           cursor.full,
         );
         flow = merge(flow, placed.flow);
+        queued += placed.flow.length;
         failed ||= placed.failed;
       }
     }
-    const placing: PlacingCursor = { ...cursor, phase: "place", flow, failed };
+    const placing: PlacingCursor = { ...cursor, phase: "place", flow, work: queued, failed };
     await this.#context.slice.save(JSON.stringify(placing));
     return placing;
   }
@@ -264,7 +270,7 @@ export class SyncJob {
       kind: "done",
       status,
       ...(detail !== undefined && { detail }),
-      nextShards: [...flow],
+      nextShards: this.#messages([...flow], flow.length),
       ...(flow !== "" && this.#lastShard()),
     });
 
@@ -322,29 +328,73 @@ export class SyncJob {
         yield id;
   }
 
+  /**
+   * The shards by the message in which they flow: one worker works on each. A message costs a dozen requests whatever it
+   * is for, so it is for several where there are few objects. A power of two, so that workers share them evenly.
+   */
+  #messages(flow: readonly string[], objects: number): string[] {
+    const wanted = Math.max(1, objects) / this.#context.parts.objectsPerMessage;
+    const messages = Math.min(flow.length, 2 ** Math.ceil(Math.log2(Math.max(1, wanted))));
+    const size = Math.max(1, Math.ceil(flow.length / messages));
+    return chunked(flow, () => 1, size).map((group) => group.join(""));
+  }
+
+  /** The shards that this message is for. */
+  get #group(): readonly string[] {
+    return [...this.#context.slice.shard];
+  }
+
   async flow(): Promise<SliceOutcome> {
-    let cursor: FlowingCursor;
-    if (this.#context.slice.cursor !== null) cursor = JSON.parse(this.#context.slice.cursor);
-    else {
-      const { type, order } = this.#context.slice.step;
-      const rulesChanged =
-        order === undefined &&
-        (await this.#context.parts.state.get(this.#context.connector)).synchronizedRules !== this.#key;
-      cursor = { full: type === "fullSync" || rulesChanged, from: "", failed: false };
+    const start = { shard: this.#group[0]!, from: "", failed: false };
+    if (this.#context.slice.cursor !== null) {
+      const cursor: FlowingCursor = { ...start, ...JSON.parse(this.#context.slice.cursor) };
+      return cursor.full ? this.#flowAll(cursor) : this.#flowQueued(cursor);
     }
-    let statistics: Counters = {};
-    const size = cursor.full ? fullBatch : flowingBatch;
-    for await (const batch of batches(this.#toFlow(cursor), size)) {
-      const outcome = await this.#flowing.flow(batch, cursor.full ? "all" : "flow");
-      cursor = { ...cursor, from: after(batch.at(-1)!.id), failed: cursor.failed || outcome.failed };
-      statistics = outcome.statistics;
-      if (batch.length < size) break; // the last one: the end of the step says so too
+    const { type, order } = this.#context.slice.step;
+    const rulesChanged =
+      order === undefined &&
+      (await this.#context.parts.state.get(this.#context.connector)).synchronizedRules !== this.#key;
+    const full = type === "fullSync" || rulesChanged;
+    return full ? this.#flowAll({ ...start, full }) : this.#flowQueued({ ...start, full });
+  }
+
+  async #flowAll(from: FlowingCursor): Promise<SliceOutcome> {
+    let cursor = from;
+    for await (const { statistics, failed, next } of this.#flowing.flowAll(this.#group, from)) {
+      cursor = { ...cursor, failed: cursor.failed || failed };
+      if (next === null) return this.#flowed(cursor, statistics);
+      cursor = { ...cursor, ...next };
       await this.#context.slice.save(JSON.stringify(cursor), statistics);
-      statistics = {};
       if (this.#context.slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
+    return this.#flowed(cursor, {});
+  }
+
+  async #flowed(cursor: FlowingCursor, statistics: Counters): Promise<SliceOutcome> {
     if (cursor.full) await this.#forgetWork();
     return { kind: "done", statistics, status: cursor.failed ? "completed-sync-errors" : "success" };
+  }
+
+  async #flowQueued(from: FlowingCursor): Promise<SliceOutcome> {
+    const { metaverse } = this.#context.parts;
+    let cursor = from;
+    let statistics: Counters = {};
+    for (const shard of this.#group.slice(this.#group.indexOf(from.shard))) {
+      for await (const ids of batches(
+        metaverse.work(shard, shard === from.shard ? from.from : ""),
+        flowingBatch,
+      )) {
+        const outcome = await this.#flowing.flow(ids, "flow");
+        cursor = { ...cursor, shard, from: after(ids.at(-1)!), failed: cursor.failed || outcome.failed };
+        statistics = addCounters(statistics, outcome.statistics);
+        // Of the last one the end of the step tells.
+        if (ids.length < flowingBatch && shard === this.#group.at(-1)) break;
+        await this.#context.slice.save(JSON.stringify(cursor), statistics);
+        statistics = {};
+        if (this.#context.slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
+      }
+    }
+    return this.#flowed(cursor, statistics);
   }
 
   /**
@@ -364,10 +414,7 @@ export class SyncJob {
           flowingBatch,
         )) {
           any = true;
-          const outcome = await this.#flowing.flow(
-            ids.map((id) => ({ id })),
-            "references",
-          );
+          const outcome = await this.#flowing.flow(ids, "references");
           cursor = { ...cursor, failed: cursor.failed || outcome.failed };
           await this.#context.slice.save(JSON.stringify(cursor), outcome.statistics);
           if (this.#context.slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
@@ -387,19 +434,9 @@ export class SyncJob {
   /** What an interrupted delta synchronisation had queued has flowed with all the others. */
   async #forgetWork(): Promise<void> {
     const { metaverse } = this.#context.parts;
-    for await (const ids of batches(metaverse.work(this.#context.slice.shard), flowingBatch))
-      await metaverse.removeWork(this.#context.slice.writer, ids);
-  }
-
-  async *#toFlow({
-    full,
-    from,
-  }: FlowingCursor): AsyncGenerator<{ readonly id: string; readonly stored?: StoredMetaverseObject }> {
-    const { metaverse } = this.#context.parts;
-    if (full)
-      for await (const stored of metaverse.range(this.#context.slice.shard, from))
-        yield { id: stored.object.id, stored };
-    else for await (const id of metaverse.work(this.#context.slice.shard, from)) yield { id };
+    for (const shard of this.#group)
+      for await (const ids of batches(metaverse.work(shard), flowingBatch))
+        await metaverse.removeWork(this.#context.slice.writer, ids);
   }
 }
 

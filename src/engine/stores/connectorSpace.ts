@@ -2,7 +2,7 @@ import pMap from "p-map";
 import { importedId, indexHash, shardOf, shards } from "../core/identity.ts";
 import { type ConnectorSpaceObject, importedImage } from "../core/model.ts";
 import { dnKey, type Value, valuesOf } from "../core/values.ts";
-import { listRows, type Operation, prefixRange, rowsOf, type Tables } from "../ports/tables.ts";
+import { listRows, type Operation, pagesOf, prefixRange, rowsOf, type Tables } from "../ports/tables.ts";
 import {
   decode,
   dueRow,
@@ -31,6 +31,12 @@ export interface ObjectWrite {
   readonly after: ConnectorSpaceObject | null;
   /** When time alone will change the outcome (ISO 8601); unchanged when not given. */
   readonly due?: string | null;
+}
+
+/** An object as it was read, and not decoded. A promise where its texts are too long for its row. */
+export interface UndecodedObject {
+  readonly id: string;
+  decode(): Stored | Promise<Stored>;
 }
 
 /** What an import needs to know of every object, to touch only those that changed. */
@@ -84,6 +90,21 @@ export class ConnectorSpaceStore {
     }
   }
 
+  /** The same, a page at a time and not decoded. */
+  async *pages(
+    connector: string,
+    shard: string,
+    from: string,
+    to: string,
+  ): AsyncGenerator<readonly UndecodedObject[]> {
+    const query = { partition: partitionOf(connector, shard), from: `o|${from}`, to: `o|${to}` };
+    for await (const { rows } of pagesOf(this.#tables, tableNames.connectorSpace, query))
+      yield rows.map((row) => ({
+        id: row.row.slice(2),
+        decode: () => decode(this.#tables, connector, row),
+      }));
+  }
+
   /** One page of a shard, for searches. */
   async page(
     connector: string,
@@ -118,8 +139,8 @@ export class ConnectorSpaceStore {
   async *disconnectors(connector: string, shard: string, from = ""): AsyncGenerator<string> {
     const partition = partitionOf(connector, shard);
     const query = { partition, from: `o|${from}`, to: prefixRange("o|").to, select: ["metaverseId"] };
-    for await (const { row, properties } of rowsOf(this.#tables, tableNames.connectorSpace, query)) {
-      if (properties.metaverseId === undefined) yield row.slice(2);
+    for await (const { rows } of pagesOf(this.#tables, tableNames.connectorSpace, query)) {
+      for (const { row, properties } of rows) if (properties.metaverseId === undefined) yield row.slice(2);
     }
   }
 

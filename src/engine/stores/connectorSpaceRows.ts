@@ -8,7 +8,6 @@ import {
   type ConnectorSpaceObject,
   type Image,
   importedImage,
-  newConnectorSpaceObject,
   type PendingExport,
   type UnconfirmedExport,
 } from "../core/model.ts";
@@ -23,7 +22,7 @@ import {
 import type { Property, Row, Tables } from "../ports/tables.ts";
 import { addCounters, type Counters } from "./fence.ts";
 import { tableNames } from "./tableNames.ts";
-import { decodeTexts, encodeTexts, type Spill, spillsOf } from "./texts.ts";
+import { decodeTexts, encodeTexts, inlineTexts, type Spill, spillsOf, textColumns } from "./texts.ts";
 
 /** A connector space object as it was read; what a write is conditional on. */
 export interface Stored {
@@ -37,14 +36,7 @@ export interface Stored {
 export type MarkerKind = "import" | "export";
 export const markerPrefix = { import: "i|", export: "e|" } as const;
 
-const textNames = [
-  "synchronized",
-  "pendingImport",
-  "pendingExport",
-  "escrow",
-  "unconfirmed",
-  "error",
-] as const;
+const texts = textColumns("synchronized", "pendingImport", "pendingExport", "escrow", "unconfirmed", "error");
 
 export function partitionOf(connector: string, shard: string): string {
   return `${connector}-${shard}`;
@@ -123,7 +115,7 @@ export function encode(object: ConnectorSpaceObject, due: string | null): Return
   const image = importedImage(object);
   // An object with something outstanding is looked at whenever an import shows it, changed or not.
   const settled = object.absence === null && object.unconfirmed === null && object.error?.phase !== "import";
-  const texts = encodeTexts(object.id, {
+  const encoded = encodeTexts(object.id, {
     synchronized: json(imageToJson(object.synchronized)),
     pendingImport: json(
       object.pendingImport && { ...object.pendingImport, image: imageToJson(object.pendingImport.image) },
@@ -134,7 +126,7 @@ export function encode(object: ConnectorSpaceObject, due: string | null): Return
     error: json(object.error),
   });
   const properties: Record<string, Property> = {
-    ...texts.properties,
+    ...encoded.properties,
     objectType: object.objectType,
     dn: object.dn,
   };
@@ -171,60 +163,81 @@ export function encode(object: ConnectorSpaceObject, due: string | null): Return
   }
   if (Object.keys(object.recallable).length > 0) properties.recallable = JSON.stringify(object.recallable);
   if (due !== null) properties.due = due;
-  return { ...texts, properties };
+  return { ...encoded, properties };
 }
 
-/** @param tables where texts too long for the row are read from */
-export async function decode(tables: Tables, connector: string, row: Row): Promise<Stored> {
-  const { properties } = row;
-  const texts = await decodeTexts(tables, tableNames.connectorSpace, row, textNames);
-  const [synchronized, pendingImport, pendingExport, escrow, unconfirmed, error] = texts.map((json) =>
-    json === null ? null : JSON.parse(json),
+/**
+ * A promise only where texts are too long for the row: a full synchronisation decodes all objects there are.
+ * @param tables where such texts are read from
+ */
+export function decode(tables: Tables, connector: string, row: Row): Stored | Promise<Stored> {
+  const inline = inlineTexts(row, texts);
+  if (inline !== null) return decoded(connector, row, inline);
+  return decodeTexts(tables, tableNames.connectorSpace, row, texts).then((all) =>
+    decoded(connector, row, all),
   );
-  const optional = (name: string) => (properties[name] === undefined ? null : String(properties[name]));
-  const absenceSince = optional("absentSince");
+}
+
+/** What objects that have none share. */
+const none = Object.freeze({});
+
+function decoded(
+  connector: string,
+  stored: Row,
+  [synchronized, pendingImport, pendingExport, escrow, unconfirmed, error]: readonly (string | null)[],
+): Stored {
+  const { row, etag, properties } = stored;
+  const optional = (name: string) => (properties[name] as string | undefined) ?? null;
   return {
-    etag: row.etag,
-    spills: spillsOf(row, textNames),
+    etag,
+    spills: spillsOf(stored, texts),
     due: optional("due"),
-    object: newConnectorSpaceObject({
-      id: row.row.slice(2),
-      connector,
-      objectType: String(properties.objectType),
-      anchor: optional("anchor"),
-      dn: String(properties.dn),
-      synchronized: imageFromJson(synchronized),
-      pendingImport:
-        pendingImport === null ? null : { ...pendingImport, image: imageFromJson(pendingImport.image) },
-      pendingExport: exportFromJson(pendingExport),
-      escrow: escrow === null ? null : { ...exportFromJson(escrow)!, runId: escrow.runId },
-      unconfirmed: unconfirmedFromJson(unconfirmed),
+    // In the order of newConnectorSpaceObject: whoever compares texts of objects finds them the same.
+    object: {
+      synchronized: read(synchronized, imageFromJson),
+      pendingImport: read(pendingImport, (json) => ({ ...json, image: imageFromJson(json.image) })),
+      pendingExport: read(pendingExport, exportFromJson),
+      escrow: read(escrow, (json) => ({ ...exportFromJson(json)!, runId: json.runId })),
+      unconfirmed: read(unconfirmed, unconfirmedFromJson),
       metaverseId: optional("metaverseId"),
       linking: optional("linking"),
       disconnector: (properties.disconnector ?? "normal") as ConnectorSpaceObject["disconnector"],
       explicitConnector: properties.explicitConnector === true,
-      exported: properties.exported === true,
       absence:
-        absenceSince === null
+        properties.absentSince === undefined
           ? null
           : {
-              kind: optional("absence") as NonNullable<ConnectorSpaceObject["absence"]>["kind"],
-              since: absenceSince,
+              kind: properties.absence as NonNullable<ConnectorSpaceObject["absence"]>["kind"],
+              since: String(properties.absentSince),
               ...(properties.absentByRules === true && { byRules: true }),
             },
       orphan:
         properties.orphanSince === undefined
           ? null
           : { since: String(properties.orphanSince), disabledSince: optional("orphanDisabledSince") },
-      wantedBits: Object.fromEntries(
-        Object.entries(JSON.parse(optional("wantedBits") ?? "{}") as Record<string, string>).map(
-          ([name, bits]) => [name, BigInt(bits)],
-        ),
-      ),
-      recallable: JSON.parse(optional("recallable") ?? "{}") as ConnectorSpaceObject["recallable"],
-      error,
-    }),
+      wantedBits: read(optional("wantedBits"), bitsFromJson) ?? none,
+      exported: properties.exported === true,
+      recallable: read(optional("recallable"), (json) => json) ?? none,
+      error: read(error, (json) => json),
+      id: row.slice(2),
+      connector,
+      objectType: String(properties.objectType),
+      anchor: optional("anchor"),
+      dn: String(properties.dn),
+    },
   };
+}
+
+/** The value of a text that may be absent; what wrote the text knows its shape. */
+// biome-ignore lint/suspicious/noExplicitAny: as JSON.parse gives it.
+function read<T>(text: string | null | undefined, convert: (json: any) => T): T | null {
+  return text == null ? null : convert(JSON.parse(text));
+}
+
+function bitsFromJson(json: Readonly<Record<string, string>>): Record<string, bigint> {
+  const bits: Record<string, bigint> = {};
+  for (const name of Object.keys(json)) bits[name] = BigInt(json[name]!);
+  return bits;
 }
 
 // ---- images in JSON --------------------------------------------------------------------------------------------
@@ -236,7 +249,9 @@ export function imageToJson(image: Image | null) {
 function imageFromJson(
   json: { objectType: string; dn: string; attributes: Record<string, unknown> } | null,
 ): Image | null {
-  return json && { ...json, attributes: attributesFromJson(json.attributes) };
+  return (
+    json && { objectType: json.objectType, dn: json.dn, attributes: attributesFromJson(json.attributes) }
+  );
 }
 
 export function exportToJson(pending: PendingExport | null) {

@@ -3,18 +3,34 @@ import { indexHash, shardOf, shards } from "../core/identity.ts";
 import type { MetaverseObject, MetaverseValue } from "../core/model.ts";
 import { referredBy } from "../core/references.ts";
 import { attributesToJson, type Value, valueFromJson, valuesOf } from "../core/values.ts";
-import { type Operation, prefixRange, type Row, rowsOf, type Tables } from "../ports/tables.ts";
+import { type Operation, pagesOf, prefixRange, type Row, rowsOf, type Tables } from "../ports/tables.ts";
 import { type FencedWriter, readCounters } from "./fence.ts";
 import { KeyFilter } from "./keyFilter.ts";
 import { transactionShare, transactionsOf } from "./limits.ts";
 import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
-import { chunked, decodeTexts, encodeTexts, type Spill, spillDeletions, spillsOf } from "./texts.ts";
+import {
+  chunked,
+  decodeTexts,
+  encodeTexts,
+  inlineTexts,
+  type Spill,
+  spillDeletions,
+  spillsOf,
+  textColumns,
+} from "./texts.ts";
 
 export interface StoredMetaverseObject {
   readonly object: MetaverseObject;
   readonly etag: string;
   readonly spills: readonly Spill[];
+}
+
+/** An object of which only the connections have been decoded; most of the work would be its values. */
+export interface UndecodedMetaverseObject {
+  readonly id: string;
+  readonly connectors: MetaverseObject["connectors"];
+  decode(): StoredMetaverseObject;
 }
 
 export interface MetaverseWrite {
@@ -31,7 +47,7 @@ export interface MetaverseWrite {
 export type WorkPhase = "flow" | "references";
 const workPrefix = { flow: "w|", references: "x|" } as const;
 
-const textNames = ["attributes", "connectors"] as const;
+const texts = textColumns("attributes", "connectors");
 const readsInFlight = 16;
 const operationsMax = 99;
 /** Keys for which a filter has room beside those that are there: it is right with more, and then asks more often. */
@@ -66,6 +82,20 @@ export class MetaverseStore {
   async *range(shard: string, from = ""): AsyncGenerator<StoredMetaverseObject> {
     const query = { partition: metaversePartition(shard), from: `o|${from}`, to: prefixRange("o|").to };
     for await (const row of rowsOf(this.#tables, tableNames.metaverse, query)) yield await this.#decode(row);
+  }
+
+  /** The same, a page at a time and not decoded. `more`: whether pages follow. */
+  async *pages(
+    shard: string,
+    from: string,
+    pageSize: number,
+  ): AsyncGenerator<{ readonly objects: readonly UndecodedMetaverseObject[]; readonly more: boolean }> {
+    const range = { from: `o|${from}`, to: prefixRange("o|").to };
+    const query = { partition: metaversePartition(shard), ...range, pageSize };
+    for await (const { rows, continuation } of pagesOf(this.#tables, tableNames.metaverse, query)) {
+      const objects = await Promise.all(rows.map((row) => this.#undecoded(row)));
+      yield { objects, more: continuation !== undefined };
+    }
   }
 
   async page(
@@ -171,6 +201,13 @@ export class MetaverseStore {
     return filter;
   }
 
+  /** About how many live objects there are: ids spread evenly, so one shard tells of all. */
+  async objectCountAbout(): Promise<number> {
+    const partition = metaversePartition(shards[0]!);
+    const { totals } = await readCounters(this.#tables, tableNames.metaverse, partition);
+    return (totals.objects ?? 0) * shards.length;
+  }
+
   /** How many live objects there are. */
   async objectCount(): Promise<number> {
     const all = await pMap(shards, (shard) =>
@@ -261,20 +298,29 @@ export class MetaverseStore {
     );
   }
 
-  async #decode(row: Row): Promise<StoredMetaverseObject> {
-    const texts = await decodeTexts(this.#tables, tableNames.metaverse, row, textNames);
-    const [attributes, connectors] = texts.map((json) => JSON.parse(json ?? "null"));
+  async #undecoded(row: Row): Promise<UndecodedMetaverseObject> {
+    const [attributes, connectors] =
+      inlineTexts(row, texts) ?? (await decodeTexts(this.#tables, tableNames.metaverse, row, texts));
+    const connected: MetaverseObject["connectors"] = JSON.parse(connectors ?? "[]");
     return {
-      etag: row.etag,
-      spills: spillsOf(row, textNames),
-      object: {
-        id: row.row.slice(2),
-        objectType: String(row.properties.objectType),
-        deleted: row.properties.deleted === true,
-        attributes: valuesFromJson(attributes ?? {}),
-        connectors: connectors ?? [],
-      },
+      id: row.row.slice(2),
+      connectors: connected,
+      decode: () => ({
+        etag: row.etag,
+        spills: spillsOf(row, texts),
+        object: {
+          id: row.row.slice(2),
+          objectType: String(row.properties.objectType),
+          deleted: row.properties.deleted === true,
+          attributes: valuesFromJson(JSON.parse(attributes ?? "{}")),
+          connectors: connected,
+        },
+      }),
     };
+  }
+
+  async #decode(row: Row): Promise<StoredMetaverseObject> {
+    return (await this.#undecoded(row)).decode();
   }
 }
 
@@ -373,18 +419,18 @@ function valuesToJson(attributes: MetaverseObject["attributes"]): Record<string,
 }
 
 function valuesFromJson(
-  json: Record<string, [unknown, string, string, number, string]>,
+  json: Readonly<Record<string, readonly [unknown, string, string, number, string]>>,
 ): Record<string, MetaverseValue> {
-  return Object.fromEntries(
-    Object.entries(json).map(([name, [value, connector, rule, precedence, since]]) => [
-      name,
-      {
-        value: Array.isArray(value) ? value.map(valueFromJson) : valueFromJson(value),
-        connector,
-        rule,
-        precedence,
-        since,
-      },
-    ]),
-  );
+  const attributes: Record<string, MetaverseValue> = {};
+  for (const name of Object.keys(json)) {
+    const [value, connector, rule, precedence, since] = json[name]!;
+    attributes[name] = {
+      value: Array.isArray(value) ? value.map(valueFromJson) : valueFromJson(value),
+      connector,
+      rule,
+      precedence,
+      since,
+    };
+  }
+  return attributes;
 }

@@ -5,7 +5,7 @@ import { type Operation, prefixRange, type Row, rowsOf, type Tables } from "../p
 import { transactionShare, transactionsOf } from "./limits.ts";
 import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
-import { chunked, decodeText, encodeTexts, spillDeletions, spillsOf } from "./texts.ts";
+import { chunked, decodeText, encodeTexts, spillDeletions, spillsOf, textColumns } from "./texts.ts";
 
 /** One entry, and the place in the history that is its own: a replay overwrites it. */
 export interface HistoryWrite {
@@ -107,7 +107,7 @@ export class ObjectHistoryStore {
       { concurrency: readsInFlight },
     );
     const present = rows.filter((row) => row !== undefined);
-    const spills = present.flatMap((row) => spillDeletions(spillsOf(row, ["entry"])));
+    const spills = present.flatMap((row) => spillDeletions(spillsOf(row, textColumns("entry"))));
     for (const over of [[...times, ...present.map(({ row }) => row)], spills.map(({ row }) => row)])
       await removeRows(this.#tables, tableNames.objectHistory, shard, over);
     return present.length;

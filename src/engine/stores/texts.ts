@@ -87,11 +87,24 @@ function split(text: string, max: number): string[] {
   return parts;
 }
 
-export function spillsOf(row: Row, names: readonly string[]): Spill[] {
-  return names.flatMap((name) => {
-    const pointer = row.properties[`${name}_spill`];
-    if (pointer === undefined) return [];
-    const [digest, parts] = String(pointer).split(":");
+/** A property that holds a text, and the one that names its spill rows where it is too long. */
+export interface TextColumn {
+  readonly name: string;
+  readonly pointer: string;
+}
+
+export function textColumns(...names: readonly string[]): readonly TextColumn[] {
+  return names.map((name) => ({ name, pointer: `${name}_spill` }));
+}
+
+const noSpills: readonly Spill[] = [];
+
+export function spillsOf(row: Row, columns: readonly TextColumn[]): readonly Spill[] {
+  if (!columns.some(({ pointer }) => row.properties[pointer] !== undefined)) return noSpills;
+  return columns.flatMap(({ pointer }) => {
+    const named = row.properties[pointer];
+    if (named === undefined) return [];
+    const [digest, parts] = String(named).split(":");
     return [{ digest: digest!, parts: Number(parts) }];
   });
 }
@@ -104,19 +117,20 @@ export function spillDeletions(spills: readonly Spill[]): Operation[] {
   );
 }
 
+/** The texts of several properties in order; null when some of them lie in spill rows. */
+export function inlineTexts(row: Row, columns: readonly TextColumn[]): readonly (string | null)[] | null {
+  if (columns.some(({ pointer }) => row.properties[pointer] !== undefined)) return null;
+  return columns.map(({ name }) => (row.properties[name] as string | undefined) ?? null);
+}
+
 /** The texts of several properties in order; only those in spill rows cost a request. @throws StoreError */
-export async function decodeTexts(
+export function decodeTexts(
   tables: Tables,
   table: string,
   row: Row,
-  names: readonly string[],
+  columns: readonly TextColumn[],
 ): Promise<readonly (string | null)[]> {
-  const isSpilled = (name: string) => row.properties[`${name}_spill`] !== undefined;
-  if (names.some(isSpilled)) return Promise.all(names.map((name) => decodeText(tables, table, row, name)));
-  return names.map((name) => {
-    const text = row.properties[name];
-    return text === undefined ? null : String(text);
-  });
+  return Promise.all(columns.map(({ name }) => decodeText(tables, table, row, name)));
 }
 
 /** The text of a property, read from its spill rows where it has them; null when absent. @throws StoreError */
@@ -128,7 +142,7 @@ export async function decodeText(
 ): Promise<string | null> {
   const inline = row.properties[name];
   if (inline !== undefined) return String(inline);
-  const [spill] = spillsOf(row, [name]);
+  const [spill] = spillsOf(row, textColumns(name));
   if (spill === undefined) return null;
   let text = "";
   let parts = 0;
