@@ -82,7 +82,12 @@ function problemDocument({ status, code, message, more }: Problem): HttpResponse
 function problemOf(error: unknown): Problem | null {
   if (error instanceof Problem) return error;
   if (error instanceof RunInTheWay)
-    return new Problem(409, "run-in-progress", error.message, { runId: error.runId });
+    return new Problem(
+      409,
+      "run-in-progress",
+      error.message,
+      error.runId === null ? {} : { runId: error.runId },
+    );
   if (error instanceof UnknownName) {
     const suggestion = closest(/"(.*)"/.exec(error.message)?.[1] ?? "", [...error.known]);
     const suggestions =

@@ -3,7 +3,8 @@ import type { Engine } from "./engine.ts";
 import { Queries } from "./queries.ts";
 import { isoTime } from "./runs/engine.ts";
 import type { Stored } from "./stores/connectorSpaceRows.ts";
-import { type ObjectOrder, type Run, RunInTheWay, type Trigger } from "./stores/runs.ts";
+import { FencedWriter } from "./stores/fence.ts";
+import type { ObjectOrder, Run, Trigger } from "./stores/runs.ts";
 
 /** There is no such object, or run. */
 export class NotThere extends Error {
@@ -91,28 +92,37 @@ export class ByHand {
   /**
    * Empties one connector space, as after a change of its directory that no import can make out. Nothing is written to
    * the directory: the next full import and synchronisation find its objects again and join them.
-   * @throws UnknownName; RunInTheWay: no run may work meanwhile
+   * @throws UnknownName; RunInTheWay: no run may work meanwhile, nor begin
    */
   async emptySpace(connector: string, { who, why }: Caller): Promise<{ connector: string; removed: number }> {
     const { runs, state, audit, connectorSpace, options } = this.#engine;
     const { name } = this.#engine.definition(connector);
-    const [open] = await runs.openIds();
-    if (open !== undefined) throw new RunInTheWay(open);
-    const { objects: removed = 0 } = await connectorSpace.totals(name);
-    await audit.add({
-      at: isoTime(options.clock.now()),
-      who,
-      what: "emptySpace",
-      about: { connector: name },
-      why,
-      details: { objects: removed },
-    });
-    // First, so that a call that is broken off leaves a connector that has to be imported in full; and last, because a
-    // run that has begun meanwhile may have noted how far it came.
-    await state.reset(name);
-    await connectorSpace.empty(name);
-    await state.reset(name);
-    return { connector: name, removed };
+    const by = `empty-${options.randomHex(12)}`;
+    const { leaseMs, takeoverMs } = options.timings;
+    const paused = `The connector space of ${name} is being emptied.`;
+    const pause = () => ({ by, why: paused, until: options.clock.now() + leaseMs + takeoverMs });
+    const prolong = () => runs.prolong(pause());
+    await runs.pause(pause(), options.clock.now());
+    try {
+      const { objects: removed = 0 } = await connectorSpace.totals(name);
+      await audit.add({
+        at: isoTime(options.clock.now()),
+        who,
+        what: "emptySpace",
+        about: { connector: name },
+        why,
+        details: { objects: removed },
+      });
+      // First, so that a call that is broken off leaves a connector that has to be imported in full.
+      await state.reset(name);
+      const claim = { runId: by, step: 0, shard: "all", epoch: 1, verify: prolong };
+      await connectorSpace.empty(name, new FencedWriter(options.tables, claim), prolong);
+      return { connector: name, removed };
+    } finally {
+      // And last: whoever froze until a run had begun may have removed what that run has only looked at.
+      await state.reset(name);
+      await runs.resume(by);
+    }
   }
 
   /** The step decides again when it gets there; this tells at once what is plain already. */

@@ -1,7 +1,8 @@
 /** What a person does by hand with one object, over the real engine: joins, disconnections, accepted imports. */
 import { describe, expect, test } from "vitest";
 import { ByHand, NotPossible, NotThere, type Wanted } from "../../src/engine/byHand.ts";
-import { EngineWorld, guestId, guestOu } from "../support/engineWorld.ts";
+import { EngineWorld, guestId, guestOu, Life } from "../support/engineWorld.ts";
+import { Crash } from "../support/runWorld.ts";
 
 const caller = { who: "ann@corp.example", trigger: "http", why: "as agreed" } as const;
 
@@ -244,7 +245,9 @@ describe("a connector space that is emptied", () => {
       expect((await world.countedAndHeld(connector))[1]).toEqual({ objects: 0, connectors: 0 });
       for (const table of ["connectorspace", "csindex"])
         expect(
-          (await world.tables.rows(table)).filter(({ partition }) => partition.startsWith(`${connector}-`)),
+          (await world.tables.rows(table)).filter(
+            ({ partition, row }) => partition.startsWith(`${connector}-`) && row !== "fence",
+          ),
         ).toEqual([]);
       world.guests.change(guestId(1), { displayName: "Changed" });
       expect((await world.cycle(cycle)).status).toBe("success");
@@ -265,5 +268,64 @@ describe("a connector space that is emptied", () => {
       runId: run.id,
     });
     expect((await world.countedAndHeld("ADMA"))[1]).toEqual({ objects: 2, connectors: 2 });
+  });
+
+  test("keeps runs from beginning, that of the timer waits; a process that dies of it keeps them for 90 s", async () => {
+    const world = await worldOf(2);
+    world.now += 1000;
+    const refused: unknown[] = [];
+    const life = new Life(Number.POSITIVE_INFINITY);
+    world.beforeTransaction = async (table, operations) => {
+      if (table !== "connectorspace" || !operations.some(({ kind }) => kind === "delete")) return;
+      world.beforeTransaction = () => undefined;
+      await world
+        .newEngine()
+        .startCycle("delta", "http")
+        .catch((error) => refused.push(error));
+      await world.newEngine().onTimer();
+      life.dead = true;
+      throw new Crash();
+    };
+    const dying = new ByHand(world.newEngine(life));
+    await expect(dying.emptySpace("ADMA", caller)).rejects.toThrow(Crash);
+    expect(refused).toMatchObject([
+      { name: "RunInTheWay", runId: null, message: "The connector space of ADMA is being emptied." },
+    ]);
+    await world.engine.protocol.watch();
+    expect(await world.engine.runs.openIds()).toEqual([]);
+    world.now += 91_000;
+    await world.settle();
+    await world.engine.protocol.watch();
+    await world.settle();
+    expect(await world.lastRun()).toMatchObject({ trigger: "timer", status: "success" });
+    await world.cycle("delta");
+    expect([world.wrong(), await world.outstanding(), world.accounts.writes]).toEqual([[], [], []]);
+  });
+
+  test("by a process that freezes meanwhile loses nothing that a run has found again", async () => {
+    const world = await worldOf(6);
+    world.now += 1000;
+    let thaw = () => {};
+    let frozen = false;
+    world.beforeTransaction = async (table, operations) => {
+      if (frozen || table !== "connectorspace" || !operations.some(({ kind }) => kind === "delete")) return;
+      frozen = true;
+      await new Promise<void>((resolve) => {
+        thaw = resolve;
+      });
+    };
+    const slow = new ByHand(world.engine).emptySpace("ADMA", caller);
+    const refused = expect(slow).rejects.toMatchObject({ name: "RunInTheWay" });
+    while (!frozen) await new Promise(setImmediate);
+    world.engine = world.newEngine();
+    world.now += 91_000;
+    await world.cycle("initial");
+    await world.cycle("delta");
+    thaw();
+    await refused;
+    await world.cycle("delta");
+    await world.cycle("delta");
+    expect((await world.countedAndHeld("ADMA"))[1]).toEqual({ objects: 6, connectors: 6 });
+    expect([world.wrong(), await world.outstanding(), world.accounts.writes]).toEqual([[], [], []]);
   });
 });

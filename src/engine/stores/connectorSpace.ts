@@ -2,7 +2,15 @@ import pMap from "p-map";
 import { importedId, indexHash, shardOf, shards } from "../core/identity.ts";
 import { type ConnectorSpaceObject, importedImage } from "../core/model.ts";
 import { dnKey, type Value, valuesOf } from "../core/values.ts";
-import { listRows, type Operation, pagesOf, prefixRange, rowsOf, type Tables } from "../ports/tables.ts";
+import {
+  listRows,
+  type Operation,
+  pagesOf,
+  prefixRange,
+  rowsOf,
+  StoreError,
+  type Tables,
+} from "../ports/tables.ts";
 import {
   decode,
   dueRow,
@@ -19,7 +27,7 @@ import {
   type Stored,
   totalsDelta,
 } from "./connectorSpaceRows.ts";
-import { addCounters, type Counters, type FencedWriter, readCounters } from "./fence.ts";
+import { addCounters, type Counters, type FencedWriter, fenceRow, readCounters } from "./fence.ts";
 import { transactionShare, transactionsOf } from "./limits.ts";
 import { removeRows } from "./removal.ts";
 import { tableNames } from "./tableNames.ts";
@@ -245,21 +253,44 @@ export class ConnectorSpaceStore {
   /**
    * Removes everything that is known of a connector's objects; what they are linked to stays as it is. A call that was
    * broken off is repeated.
+   * @param mayGoOn throws when somebody else may work on them; asked before each partition of the index, which has no
+   * fence
    */
-  async empty(connector: string): Promise<void> {
-    const remove = async (table: string, partition: string) => {
-      const rows = await listRows(this.#tables, table, { partition, select: [] });
-      await removeRows(
-        this.#tables,
-        table,
-        partition,
-        rows.map(({ row }) => row),
-      );
-    };
+  async empty(connector: string, writer: FencedWriter, mayGoOn: () => Promise<void>): Promise<void> {
     for (const shard of shards) {
-      await remove(tableNames.connectorSpace, partitionOf(connector, shard));
-      for (const kind of indexKinds)
-        await remove(tableNames.connectorSpaceIndex, `${connector}-${kind}${shard}`);
+      const partition = partitionOf(connector, shard);
+      while (!(await this.#emptyPartition(partition, writer)));
+      const { totals } = await readCounters(this.#tables, tableNames.connectorSpace, partition);
+      const none = Object.fromEntries(Object.entries(totals).map(([name, count]) => [name, -count]));
+      await writer.transact(tableNames.connectorSpace, partition, [], { totals: none });
+      for (const kind of indexKinds) {
+        await mayGoOn();
+        const index = `${connector}-${kind}${shard}`;
+        const keys = await listRows(this.#tables, tableNames.connectorSpaceIndex, {
+          partition: index,
+          select: [],
+        });
+        await removeRows(
+          this.#tables,
+          tableNames.connectorSpaceIndex,
+          index,
+          keys.map(({ row }) => row),
+        );
+      }
+    }
+  }
+
+  /** @returns false when rows were gone that were there: of an earlier request the answer was lost */
+  async #emptyPartition(partition: string, writer: FencedWriter): Promise<boolean> {
+    const rows = await listRows(this.#tables, tableNames.connectorSpace, { partition, select: [] });
+    const removed = rows.flatMap(({ row }) => (row === fenceRow ? [] : [{ kind: "delete" as const, row }]));
+    try {
+      for (const chunk of chunked(removed, () => 1, operationsMax))
+        await writer.transact(tableNames.connectorSpace, partition, chunk);
+      return true;
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.kind !== "conflict") throw error;
+      return false;
     }
   }
 

@@ -98,14 +98,26 @@ interface Admission {
   readonly active: readonly Occupancy[];
   /** A cycle that the timer wanted to start while another run was open; at most one. It stands until it is begun. */
   readonly queuedCycle: string | null;
+  readonly pause?: Pause;
 }
 
-/** Another run occupies what this one needs. */
-export class RunInTheWay extends Error {
-  readonly runId: string;
+/** Work on the tables that is no run, while which no run may begin. */
+export interface Pause {
+  /** Whose it is: only they may prolong it. */
+  readonly by: string;
+  /** A sentence for those who are refused meanwhile. */
+  readonly why: string;
+  /** Milliseconds since 1970: whoever dies of it keeps runs from beginning no longer. */
+  readonly until: number;
+}
 
-  constructor(runId: string) {
-    super(`Run ${runId} is in progress.`);
+/** Another run occupies what this one needs, or all runs wait. */
+export class RunInTheWay extends Error {
+  /** Null: it is no run. */
+  readonly runId: string | null;
+
+  constructor(runId: string | null, message = `Run ${runId} is in progress.`) {
+    super(message);
     this.name = "RunInTheWay";
     this.runId = runId;
   }
@@ -163,13 +175,17 @@ export class RunStore {
         if (created !== undefined) return created;
       }
       if (inTheWay !== undefined) throw new RunInTheWay(inTheWay.runId);
+      const { pause, ...rest } = admission;
+      if (pause !== undefined && Date.parse(run.startedAt) < pause.until)
+        throw new RunInTheWay(null, pause.why);
       const begins = run.trigger === "timer" && run.cycle === admission.queuedCycle;
       const queuedCycle = begins ? null : admission.queuedCycle;
       try {
         const [runEtag] = await this.#tables.transact(tableNames.runs, partition, [
           { kind: "insert", row: runRow(run.id), properties: encodeRun(run) },
           { kind: "insert", row: openRow(run.id), properties: {} },
-          admissionOperation({ queuedCycle, active: [...admission.active, occupancy] }, etag),
+          // A pause that is over is gone: whoever had it finds out that a run has begun.
+          admissionOperation({ ...rest, queuedCycle, active: [...admission.active, occupancy] }, etag),
         ]);
         return { run, etag: runEtag! };
       } catch (error) {
@@ -209,22 +225,51 @@ export class RunStore {
 
   /** The cycle that waits is not to begin any more. */
   async forgetWaiting(): Promise<void> {
-    await this.#changeAdmission((admission) => ({ ...admission, queuedCycle: null }));
+    await this.#changeAdmission((admission) =>
+      admission.queuedCycle === null ? admission : { ...admission, queuedCycle: null },
+    );
+  }
+
+  /** No run may begin until the pause is over. @throws RunInTheWay: a run is open, or somebody else's pause */
+  async pause(pause: Pause, now: number): Promise<void> {
+    await this.#changeAdmission((admission) => {
+      const [open] = admission.active;
+      if (open !== undefined) throw new RunInTheWay(open.runId);
+      const other = admission.pause;
+      if (other !== undefined && now < other.until) throw new RunInTheWay(null, other.why);
+      return { ...admission, pause };
+    });
+  }
+
+  /** To be called while the work lasts. @throws RunInTheWay: it was over already, and a run has begun */
+  async prolong(pause: Pause): Promise<void> {
+    await this.#changeAdmission((admission) => {
+      if (admission.pause?.by === pause.by) return { ...admission, pause };
+      throw new RunInTheWay(admission.active[0]?.runId ?? null, `A run has begun meanwhile. ${pause.why}`);
+    });
+  }
+
+  /** Ends a pause; another's stays. */
+  async resume(by: string): Promise<void> {
+    await this.#changeAdmission((admission) => {
+      const { pause, ...rest } = admission;
+      return pause?.by === by ? rest : admission;
+    });
   }
 
   /** Remembers that the timer wants this cycle as soon as the open runs have ended. */
   async queueCycle(cycle: string): Promise<void> {
-    await this.#changeAdmission((admission) => ({
-      ...admission,
-      queuedCycle: admission.queuedCycle ?? cycle,
-    }));
+    await this.#changeAdmission((admission) =>
+      admission.queuedCycle === null ? { ...admission, queuedCycle: cycle } : admission,
+    );
   }
 
+  /** @param change gives the same object back when nothing is to be written */
   async #changeAdmission(change: (admission: Admission) => Admission): Promise<void> {
     for (;;) {
       const { admission, etag } = await this.#admission();
       const changed = change(admission);
-      if (changed.queuedCycle === admission.queuedCycle) return;
+      if (changed === admission) return;
       try {
         const operation = admissionOperation(changed, etag);
         await this.#tables.transact(tableNames.runs, partition, [operation]);
