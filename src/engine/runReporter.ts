@@ -3,7 +3,7 @@ import type { Clock } from "./runs/lease.ts";
 import { type ErrorCount, outcomeOf, tellRunEnded } from "./runs/runTelemetry.ts";
 import type { ConnectorSpaceStore } from "./stores/connectorSpace.ts";
 import type { ConnectorStateStore } from "./stores/connectorState.ts";
-import type { HistoryStore, Run, RunStore } from "./stores/runs.ts";
+import type { HistoryStore, Run, RunStore, StepRecord } from "./stores/runs.ts";
 
 export interface ReporterParts {
   readonly telemetry: Telemetry;
@@ -20,6 +20,9 @@ const errorsMax = 1_000;
 /** Runs that are looked through for the last good cycle. */
 const recentRuns = 50;
 
+const changedSomething = ({ statistics }: StepRecord) =>
+  Object.entries(statistics).some(([name, count]) => count !== 0 && name !== "stageNoChange");
+
 /** Gathers what is told of runs. Telling never fails a run: what goes wrong here is logged. */
 export class RunReporter {
   readonly #parts: ReporterParts;
@@ -33,9 +36,8 @@ export class RunReporter {
     const { telemetry, log } = this.#parts;
     try {
       tellRunEnded(telemetry, run, await this.#errors(run));
-      // A run without work changed nothing of what is pending; an idle cycle stays cheap.
-      if (run.steps.some(({ statistics }) => Object.values(statistics).some((count) => count !== 0)))
-        await this.#pending(run);
+      // A run that changed nothing leaves what is pending as it was; an idle cycle stays cheap.
+      if (run.steps.some(changedSomething)) await this.#pending(run);
       await telemetry.flush();
     } catch (error) {
       log(`Telemetry of run ${run.id} is incomplete: ${(error as Error).message}`);

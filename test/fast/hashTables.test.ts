@@ -1,7 +1,8 @@
 /** Tables of hashes by which imports and joins ask less: what they say is missing is missing. */
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
-import { indexHash } from "../../src/engine/core/identity.ts";
+import { imageDigest, indexHash } from "../../src/engine/core/identity.ts";
+import { dateTimeFromMs, reference } from "../../src/engine/core/values.ts";
 import { DigestTable } from "../../src/engine/runs/digestTable.ts";
 import { anchorHash } from "../../src/engine/stores/connectorSpaceRows.ts";
 import { HashTable } from "../../src/engine/stores/hashTable.ts";
@@ -20,6 +21,25 @@ test("a table of hashes numbers its keys as they come, each once, however often 
   expect(table.size).toBe(numbers.length);
   expect(keys.every((key, number) => Buffer.from(table.keyOf(number)).equals(key))).toBe(true);
   expect(table.find(anchorKey(anchorHash("another")))).toBe(-1);
+});
+
+test("the digest of an image is the one that stands in the tables of those who have it, in whatever order its values come", () => {
+  const attributes = {
+    sn: "Ñandú",
+    accountEnabled: true,
+    uSNCreated: 12n,
+    big: 2n ** 60n,
+    whenCreated: dateTimeFromMs(0),
+    manager: reference("CN=Boss"),
+    photo: new Uint8Array([1, 2, 3]),
+    proxyAddresses: ["smtp:b@x", "SMTP:a@x"],
+  };
+  const image = { objectType: "user", dn: "CN=Zoë", attributes };
+  expect(imageDigest(image)).toBe("76Ys5VNqT4Z3ws1LHexmoH");
+  const { sn, proxyAddresses, ...others } = attributes;
+  const turned = { ...others, proxyAddresses: proxyAddresses.toReversed(), sn };
+  expect(imageDigest({ ...image, attributes: turned })).toBe("76Ys5VNqT4Z3ws1LHexmoH");
+  expect(imageDigest({ ...image, attributes: others })).not.toBe("76Ys5VNqT4Z3ws1LHexmoH");
 });
 
 test("digests tell changed from unchanged, and what was not seen in the order of ids", () => {
@@ -45,7 +65,7 @@ test("digests tell changed from unchanged, and what was not seen in the order of
   const seen = new HashTable();
   for (const number of numbers) if (number % 1_000 !== 9) seen.add(anchorKey(anchorHash(`${number}`)));
   const missing = [9, 1_009, 2_009, 3_009, 4_009].map((number) => ({ id: idOf(number), gone: false }));
-  expect(digests.missing(seen)).toEqual(missing);
+  expect(digests.missing(seen)).toEqual(missing.toSorted((a, b) => (a.id < b.id ? -1 : 1)));
 });
 
 test("a filter knows all that it was told, and little else, with more keys than it was made for too", () => {

@@ -188,6 +188,30 @@ describe("one message", () => {
     expect((await world.runs.get(id))!.run.status).toBe("success");
   });
 
+  test("is worked on under a lease that is looked at once for all who ask at the same time, and again for each who asks later", async () => {
+    const world = new RunWorld();
+    let looks = 0;
+    const get = world.tables.get.bind(world.tables);
+    world.tables.get = async (...args) => {
+      if (args[0] === "checkpoints") looks++;
+      return get(...args);
+    };
+    world.work = async ({ lease }) => {
+      looks = 0;
+      const first = lease.verify();
+      await Promise.resolve();
+      // The first look may have read the row already.
+      await Promise.all([first, ...Array.from({ length: 16 }, () => lease.verify())]);
+      expect(looks).toBe(2);
+      await lease.verify();
+      expect(looks).toBe(3);
+      return { kind: "done", status: "success" };
+    };
+    const { id } = await world.protocol.start(cycle(step("AADMA", "deltaImport")));
+    await world.quiet();
+    expect((await world.runs.get(id))!.run.status).toBe("success");
+  });
+
   test("whose work is handed over while the answer is lost does not take the hand-over back", async () => {
     const world = new RunWorld(false);
     const worked: string[] = [];

@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Image } from "./model.ts";
-import { attributesToJson, comparisonKey, type Syntax, type Value } from "./values.ts";
+import { comparisonKey, isMultiValued, type Syntax, type Value, valueToJson } from "./values.ts";
 
 /** Shards are fixed for the life of an installation: ids carry them. */
 export const shards = "0123456789abcdef".split("") as readonly string[];
@@ -11,13 +11,13 @@ export function shardOf(id: string): string {
 }
 
 function hex(parts: readonly string[]): string {
-  return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 31);
+  return hash("sha256", JSON.stringify(parts)).slice(0, 31);
 }
 
 /** Id of an object that an import brought: its shard is part of the hash, so it is spread evenly. */
 export function importedId(connector: string, anchor: string): string {
-  const hash = hex(["cs", connector, anchor]);
-  return hash.charAt(30) + hash;
+  const digits = hex(["cs", connector, anchor]);
+  return digits.charAt(30) + digits;
 }
 
 // The ids of a metaverse object and of the objects that hang on it begin alike. Reading both by key therefore gives
@@ -49,16 +49,17 @@ export function indexHash(name: string, value: Value, syntax: Syntax = "caseIgno
 }
 
 /** 22 characters that change when anything of the image changes; the order of a list does not count. */
-export function imageDigest(image: Image): string {
-  const attributes = attributesToJson(image.attributes);
+export function imageDigest({ objectType, dn, attributes }: Image): string {
   const canonical = Object.keys(attributes)
     .sort()
     .map((name) => {
       const value = attributes[name]!;
-      return [name, Array.isArray(value) ? value.map((one) => JSON.stringify(one)).sort() : value];
+      return [
+        name,
+        isMultiValued(value)
+          ? value.map((one) => JSON.stringify(valueToJson(one))).sort()
+          : valueToJson(value),
+      ];
     });
-  return createHash("sha256")
-    .update(JSON.stringify([image.objectType, image.dn, canonical]))
-    .digest("base64url")
-    .slice(0, 22);
+  return hash("sha256", JSON.stringify([objectType, dn, canonical]), "base64url").slice(0, 22);
 }

@@ -15,8 +15,18 @@ const flag = { gone: 1, lookAgain: 2 } as const;
 export class DigestTable {
   readonly #anchors = new HashTable();
   #rows = new Uint32Array(width * 1024);
+  #anchorless = 0;
 
-  add({ id, anchorHash, digest, gone }: ObjectDigest & { readonly anchorHash: string }): void {
+  /** How many objects have no anchor yet; nothing else is kept of them. */
+  get anchorless(): number {
+    return this.#anchorless;
+  }
+
+  add({ id, anchorHash, digest, gone }: ObjectDigest): void {
+    if (anchorHash === null) {
+      this.#anchorless++;
+      return;
+    }
     const at = this.#anchors.add(anchorKey(anchorHash)) * width;
     if (at >= this.#rows.length) {
       const rows = new Uint32Array(this.#rows.length * 2);
@@ -69,11 +79,11 @@ export class DigestTable {
     return living;
   }
 
-  /** Those whose anchors are not among `seen`, in the order in which they were added. */
+  /** Those whose anchors are not among `seen`, in order of id. */
   missing(seen: HashTable): KnownObject[] {
     const missing: KnownObject[] = [];
     for (let number = 0; number < this.#anchors.size; number++)
       if (seen.find(this.#anchors.keyOf(number)) < 0) missing.push(this.#known(number));
-    return missing;
+    return missing.sort((a, b) => (a.id < b.id ? -1 : 1));
   }
 }

@@ -1,6 +1,6 @@
 import pMap from "p-map";
 import type { Configuration, ConnectorConfiguration } from "../core/configuration.ts";
-import { imageDigest, importedId, shardOf } from "../core/identity.ts";
+import { importedId, shardOf } from "../core/identity.ts";
 import { inboundScope } from "../core/inbound.ts";
 import type { ConnectorSpaceObject } from "../core/model.ts";
 import { withLinkMoved } from "../core/references.ts";
@@ -10,7 +10,6 @@ import {
   type Connector,
   type ConnectorContext,
   ConnectorError,
-  type ImportEntry,
   type ImportStart,
 } from "../ports/connector.ts";
 import { StoreError } from "../ports/tables.ts";
@@ -22,10 +21,18 @@ import { HashTable } from "../stores/hashTable.ts";
 import type { RunError } from "../stores/runs.ts";
 import { anchorKey } from "../stores/seen.ts";
 import { chunked } from "../stores/texts.ts";
+import { oneAhead, together } from "./batches.ts";
 import { DigestTable } from "./digestTable.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { ImportErrors } from "./importErrors.ts";
-import { holdBeyondLimits, seenCounter } from "./importLimits.ts";
+import { holdBeyondLimits, seenCounter, withoutSeen } from "./importLimits.ts";
+import {
+  type AbsentEntry,
+  type ListedObject,
+  type ObjectEntry,
+  type SortedPage,
+  sortedPages,
+} from "./importPage.ts";
 import { runError } from "./runErrors.ts";
 import { type Slice, type SliceOutcome, stepKey } from "./stepHandler.ts";
 
@@ -53,10 +60,9 @@ export interface Cursor {
   readonly present: number;
   /** In a delta import: DNs that an object has come to and another still had. */
   readonly shared: readonly string[];
+  /** Nothing has been written to the connector space yet. */
+  readonly untouched?: boolean;
 }
-
-type ObjectEntry = Extract<ImportEntry, { kind: "object" }>;
-type AbsentEntry = Extract<ImportEntry, { kind: "absent" }>;
 
 const missingBatch = 100;
 const writesAtOnce = 1000;
@@ -72,6 +78,7 @@ export function start(full: boolean, detail: string | null): Cursor {
     missingUpTo: null,
     present: 0,
     shared: [],
+    untouched: true,
   };
   return { phase: "pages", full, detail, ...nothingYet };
 }
@@ -92,9 +99,11 @@ export class ImportJob {
   readonly #stored: StoredState;
   /** By anchor hash; only loaded for a full import. */
   #digests: DigestTable | null = null;
-  #anchorless = 0;
+  #readingDigests: Promise<DigestTable> | null = null;
   /** What this slice has staged since. */
   readonly #staged = new HashTable();
+  /** Whether this slice has written to the connector space, or tried to. */
+  #touched = false;
   /** How many entries this slice has been given. */
   #entries = 0;
   /** DNs that objects of the page have come to. */
@@ -139,29 +148,49 @@ export class ImportJob {
     return this.#slice.cursor === null && this.#entries === 0;
   }
 
+  /** Whether every slice of the import was worked on once: nobody else can have written or counted in its name. */
+  get #isOnlyWorker(): boolean {
+    const { epoch, seq } = this.#slice.lease.checkpoint;
+    return epoch === seq + 1;
+  }
+
   async #pages(from: Cursor): Promise<Cursor | SliceOutcome> {
     let cursor = from;
-    if (cursor.full) await this.#loadDigests();
-    const pages = this.#connector.importPages(this.#importStart(cursor), this.#context);
-    for await (const page of pages) {
+    // A page is staged while the place after the one before is saved: whoever goes on there stages it once more.
+    let saved: Promise<void> = Promise.resolve();
+    const save = async (statistics: Counters) => {
+      await saved;
+      saved = this.#slice.save(JSON.stringify(cursor), statistics);
+      saved.catch(() => undefined); // whoever waits for it gets the error
+    };
+    const pages = sortedPages(this.#connector.importPages(this.#importStart(cursor), this.#context));
+    if (cursor.full) this.#loadDigests().catch(() => undefined); // whoever needs them gets the error
+    // While changes are staged the connector may be asked for single objects, so it is left alone meanwhile.
+    for await (const one of cursor.full ? oneAhead(pages) : pages) {
+      const { page, failed } = one;
       this.#entries += page.entries.length;
-      const statistics = await this.#stagePage(page.entries, cursor);
-      const errors = cursor.errors + page.entries.filter(({ kind }) => kind === "error").length;
+      const statistics = await this.#stagePage(one, cursor);
+      const errors = cursor.errors + failed.length;
       // In a full import whoever has lost its DN is either shown with another or found missing.
       const arrivals = this.#arrivals.splice(0);
       const shared = cursor.full ? [] : [...cursor.shared, ...(await this.#sharedOf(arrivals))];
-      cursor = { ...cursor, page: cursor.page + 1, resume: page.resumeAt, errors, shared };
+      const untouched = cursor.untouched === true && !this.#touched;
+      cursor = { ...cursor, page: cursor.page + 1, resume: page.resumeAt, errors, shared, untouched };
       if (page.complete !== undefined) {
         cursor = { ...cursor, phase: "missing", complete: page.complete };
         // Of a delta import without an entry there is nothing to save: asking the source again costs no more.
         if (!cursor.full && this.#nothingYet) return cursor;
-        await this.#slice.save(JSON.stringify(cursor), statistics);
+        await save(statistics);
+        await saved;
         return cursor;
       }
       if (page.resumeAt === null) break;
-      await this.#slice.save(JSON.stringify(cursor), statistics);
-      if (this.#slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
+      await save(statistics);
+      if (!this.#slice.overBudget()) continue;
+      await saved;
+      return { kind: "continue", cursor: JSON.stringify(cursor) };
     }
+    await saved;
     return {
       kind: "done",
       status: "completed-discovery-errors",
@@ -177,55 +206,52 @@ export class ImportJob {
     return { kind: "delta", watermark };
   }
 
-  async #loadDigests(): Promise<DigestTable> {
-    if (this.#digests !== null) return this.#digests;
+  #loadDigests(): Promise<DigestTable> {
+    this.#readingDigests ??= this.#readDigests();
+    return this.#readingDigests;
+  }
+
+  async #readDigests(): Promise<DigestTable> {
     const digests = new DigestTable();
-    for await (const digest of this.#parts.connectorSpace.digests(this.#name)) {
-      if (digest.anchorHash === null) this.#anchorless++;
-      else digests.add({ ...digest, anchorHash: digest.anchorHash });
-    }
+    await this.#parts.connectorSpace.eachDigest(this.#name, (digest) => digests.add(digest));
     this.#digests = digests;
     return digests;
   }
 
   /** @returns what was counted outside the partitions: objects that did not change. */
-  async #stagePage(entries: readonly ImportEntry[], cursor: Cursor): Promise<Counters> {
-    // Within a page the last entry of an object counts.
-    const byAnchor = new Map<string, ObjectEntry | AbsentEntry>();
-    const failed: Extract<ImportEntry, { kind: "error" }>[] = [];
-    for (const entry of entries) {
-      if (entry.kind === "error") failed.push(entry);
-      else byAnchor.set(entry.anchor, entry);
-    }
+  async #stagePage(
+    { objects, absent, failed, anchorHashes }: SortedPage,
+    { full, page }: Cursor,
+  ): Promise<Counters> {
     await this.#errors.reportEntries(failed);
     // Two or three requests find one object; one request reads a thousand digests.
-    if (byAnchor.size > digestsWorthwhile) await this.#loadDigests();
-    const present = [...byAnchor.values()].filter((entry) => entry.kind === "object");
-    // In a full import what is gone is found by not having been seen, after the guards have judged the listing.
-    const absent = cursor.full ? [] : [...byAnchor.values()].filter((entry) => entry.kind === "absent");
-    if (cursor.full) {
-      const anchors = [
-        ...present.map(({ anchor }) => anchor),
-        ...failed.flatMap(({ anchor }) => anchor ?? []),
-      ];
-      await this.#parts.seen.add(importKey(this.#slice), cursor.page, anchors.map(anchorHash));
-    }
-    const changed = present.filter(
-      ({ anchor, image }) => this.#digests?.isUnchanged(anchorHash(anchor), imageDigest(image)) !== true,
+    if (full || objects.length + absent.length > digestsWorthwhile) await this.#loadDigests();
+    const changed = objects.filter(({ hash, digest }) => this.#digests?.isUnchanged(hash, digest) !== true);
+    const seen = full ? anchorHashes : [];
+    const [unchanged] = await together(
+      this.#stageAll(changed),
+      this.#parts.seen.add(importKey(this.#slice), page, seen),
     );
-    let unchanged = present.length - changed.length;
-    for (const chunk of chunked(changed, () => 1, writesAtOnce)) {
-      unchanged += await this.#stage(chunk);
-      // Should a later page show the object as it was before, that is a change again.
-      for (const { anchor } of chunk) {
-        const hash = anchorHash(anchor);
-        this.#digests?.lookAgain(hash);
-        if (this.#digests !== null) this.#staged.add(anchorKey(hash));
+    // In a full import what is gone is found by not having been seen, after the guards have judged the listing.
+    for (const chunk of chunked(full ? [] : absent, () => 1, missingBatch)) await this.#stageAbsent(chunk);
+    if (objects.length > 0) await this.#errors.settled(objects.map(({ entry }) => entry.anchor));
+    const stageNoChange = objects.length - changed.length + unchanged;
+    return stageNoChange === 0 ? {} : { stageNoChange };
+  }
+
+  /** @returns how many of them had not changed after all. */
+  async #stageAll(objects: readonly ListedObject[]): Promise<number> {
+    let unchanged = 0;
+    for (const chunk of chunked(objects, () => 1, writesAtOnce)) {
+      unchanged += await this.#stage(chunk.map(({ entry }) => entry));
+      if (this.#digests === null) continue;
+      for (const { hash } of chunk) {
+        // Should a later page show the object as it was before, that is a change again.
+        this.#digests.lookAgain(hash);
+        this.#staged.add(anchorKey(hash));
       }
     }
-    for (const chunk of chunked(absent, () => 1, missingBatch)) await this.#stageAbsent(chunk);
-    if (present.length > 0) await this.#errors.settled(present.map(({ anchor }) => anchor));
-    return unchanged === 0 ? {} : { stageNoChange: unchanged };
+    return unchanged;
   }
 
   /** @returns how many of them had not changed after all. */
@@ -285,6 +311,7 @@ export class ImportJob {
 
   async #write(writes: readonly (ObjectWrite & { readonly counters: Counters })[]): Promise<void> {
     if (writes.length === 0) return;
+    this.#touched = true;
     const shards = writes.map(({ before, after }) => shardOf((after ?? before!.object).id));
     await this.#parts.state.markDirty(this.#name, "importShards", shards, stepKey(this.#slice));
     const dues = writes.flatMap(({ due }) => due ?? []).sort();
@@ -322,7 +349,7 @@ export class ImportJob {
       const found = await connectorSpace.findByAnchor(this.#name, entry.anchor);
       if (found !== undefined) return found;
     }
-    if (entry.kind === "absent" || (this.#digests !== null && this.#anchorless === 0)) return undefined;
+    if (entry.kind === "absent" || this.#digests?.anchorless === 0) return undefined;
     const sameDn = await connectorSpace.findByDn(this.#name, entry.image.dn);
     return sameDn.find(
       ({ object }) => object.anchor === null && (object.escrow !== null || object.unconfirmed !== null),
@@ -401,7 +428,7 @@ export class ImportJob {
   async #missing(cursor: Cursor): Promise<SliceOutcome> {
     const complete = cursor.complete!;
     let { present } = cursor;
-    let statistics: Counters = {};
+    let distinct = 0;
     if (cursor.full || complete.deletionsUnseen === true) {
       const seen = cursor.full ? await this.#parts.seen.load(importKey(this.#slice)) : await this.#listed();
       const digests = await this.#loadDigests();
@@ -430,18 +457,22 @@ export class ImportJob {
         await this.#slice.save(dealtWith);
         if (this.#slice.overBudget()) return { kind: "continue", cursor: dealtWith };
       }
-      if (cursor.full) {
-        statistics = await this.#correction(seen.size);
-        await this.#errors.completed();
-      }
+      if (cursor.full) await this.#errors.completed();
+      distinct = seen.size;
     }
     const transient = await this.#transients(cursor.shared);
     // A whole delta import without an entry: no replay of it can have counted anything.
     const idle = !cursor.full && this.#nothingYet && !complete.deletionsUnseen;
+    const isUntouched = idle || (this.#isOnlyWorker && cursor.untouched === true && !this.#touched);
+    const counted = isUntouched
+      ? {}
+      : await this.#parts.connectorSpace.counted(this.#name, importKey(this.#slice));
+    const statistics = cursor.full ? this.#correction(distinct, counted) : {};
     // Before the watermark moves on: after it a replay would not see the same again.
     const isAccepted = cursor.full && (await this.#parts.state.get(this.#name)).acceptedPopulation !== null;
-    const held =
-      idle || isAccepted ? null : await holdBeyondLimits(this.#parts, this.#slice, this.#configuration);
+    const held = isAccepted
+      ? null
+      : await holdBeyondLimits(this.#parts, this.#slice, this.#configuration, counted);
     const finished = (state: ConnectorState): ConnectorState => ({
       ...state,
       watermark: complete.watermark,
@@ -477,6 +508,7 @@ export class ImportJob {
       status,
       statistics,
       idle,
+      ...(this.#isOnlyWorker ? { counted: withoutSeen(counted) } : {}),
       ...(details.length > 0 ? { detail: details.join(" ") } : {}),
     };
   }
@@ -518,9 +550,7 @@ export class ImportJob {
   }
 
   /** Pages that were staged twice counted what they had staged as unchanged the second time; the sum is known. */
-  async #correction(distinct: number): Promise<Counters> {
-    const key = importKey(this.#slice);
-    const counted = await this.#parts.connectorSpace.counted(this.#name, key);
+  #correction(distinct: number, counted: Counters): Counters {
     const staged = ["stageAdd", "stageUpdate", "stageRename", "stageDeleteAdd"].reduce(
       (sum, name) => sum + (counted[name] ?? 0),
       0,

@@ -21,15 +21,16 @@ export function withoutSeen(counters: Counters): Counters {
 /**
  * The import and the synchronisations go on, so that there is a plan to decide about; the exports of every connector
  * that outbound rules, or a provisioning extension, write to wait for somebody to approve theirs.
+ * @param counted what the import has counted in its partitions
  * @returns what to tell about it; null when no limit was exceeded
  */
 export async function holdBeyondLimits(
   parts: EngineParts,
   { run, step }: Pick<Slice, "run" | "step">,
   configuration: Configuration,
+  counted: Counters,
 ): Promise<string | null> {
   const { connector } = step;
-  const counted = await parts.connectorSpace.counted(connector, { runId: run.id, step: step.number - 1 });
   const seen = Object.fromEntries(limitedKinds.map((kind) => [kind, counted[`${seenPrefix}${kind}`] ?? 0]));
   if (Object.values(seen).every((count) => count === 0)) return null;
   const totals = await parts.connectorSpace.totals(connector);

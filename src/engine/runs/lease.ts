@@ -20,6 +20,8 @@ export class Lease implements Claim {
   #stored: StoredCheckpoint;
   #lost = false;
   #tail: Promise<unknown> = Promise.resolve();
+  #verification: Promise<unknown> = Promise.resolve();
+  #nextVerification: Promise<void> | null = null;
 
   private constructor(store: CheckpointStore, clock: Clock, leaseMs: number, stored: StoredCheckpoint) {
     this.#store = store;
@@ -68,7 +70,18 @@ export class Lease implements Claim {
     return this.#lost ? 0 : this.#stored.checkpoint.leaseUntil - this.#clock.now();
   }
 
-  async verify(): Promise<void> {
+  /** Many that ask at once share one look, which begins after the last of them has asked. */
+  verify(): Promise<void> {
+    this.#nextVerification ??= this.#verification.then(() => {
+      this.#nextVerification = null;
+      const look = this.#look();
+      this.#verification = look.catch(() => undefined); // those who asked see how it ended
+      return look;
+    });
+    return this.#nextVerification;
+  }
+
+  async #look(): Promise<void> {
     if (this.#lost) throw new LeaseLost(this);
     const found = await this.#store.get(this.#stored.key);
     if (found === undefined || found.checkpoint.epoch !== this.epoch) throw this.#loose();

@@ -1,7 +1,7 @@
 import type { Bus, StepMessage, StepQueue } from "../ports/bus.ts";
 import type { Tables } from "../ports/tables.ts";
 import { StoreError } from "../ports/tables.ts";
-import { addCounters, FencedWriter, LeaseLost } from "../stores/fence.ts";
+import { addCounters, type Counters, FencedWriter, LeaseLost } from "../stores/fence.ts";
 import {
   type Approval,
   type CheckpointStore,
@@ -127,8 +127,9 @@ export class RunProtocol {
     run: Run,
     step: StepRecord,
     rows: readonly Pick<StoredCheckpoint, "checkpoint">[],
+    counted?: Counters,
   ): Promise<StepStatistics> {
-    const inPartitions = await this.#parts.handlers[step.type].counted(run, step);
+    const inPartitions = counted ?? (await this.#parts.handlers[step.type].counted(run, step));
     return statisticsOf(addCounters(inPartitions, ...rows.map(({ checkpoint }) => checkpoint.statistics)));
   }
 
@@ -367,7 +368,13 @@ export class RunProtocol {
       row.key.step,
       row.key.shard,
       false,
-      isWhole ? { stored, rows: [{ key: row.key, checkpoint: lease.checkpoint }] } : undefined,
+      isWhole
+        ? {
+            stored,
+            rows: [{ key: row.key, checkpoint: lease.checkpoint }],
+            ...(outcome.counted && { counted: outcome.counted }),
+          }
+        : undefined,
     );
     return `done: ${outcome.status}`;
   }
@@ -433,14 +440,18 @@ export class RunProtocol {
    * Who moved the state owes the messages that follow, and if it died its own message comes `again`: the first shard's
    * for the second phase, that of the shard which made the third phase's row, that of the shard which moved the run for
    * the next step. If every shard's did so, duplicates would multiply sixteenfold at each step.
-   * @param known the run and all rows of the step, as the caller has them
+   * @param known the run, all rows of the step and what its partitions have counted, as the caller has them
    */
   async #advance(
     runId: string,
     step: number,
     shard: string,
     again: boolean,
-    known?: { readonly stored: StoredRun; readonly rows: readonly KnownCheckpoint[] },
+    known?: {
+      readonly stored: StoredRun;
+      readonly rows: readonly KnownCheckpoint[];
+      readonly counted?: Counters;
+    },
   ): Promise<void> {
     const { runs, checkpoints, clock, handlers } = this.#parts;
     for (let given = known; ; given = undefined) {
@@ -470,7 +481,7 @@ export class RunProtocol {
 
       const record = run.steps[step]!;
       const idle = rows.every(({ checkpoint }) => checkpoint.cursor === "idle");
-      const counted = idle ? { statistics: {} } : await this.#statistics(run, record, rows);
+      const counted = idle ? { statistics: {} } : await this.#statistics(run, record, rows, given?.counted);
       if (!idle) {
         await handlers[record.type].finish?.(run, record, async () => {
           const now = await runs.get(runId);

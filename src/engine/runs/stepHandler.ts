@@ -43,6 +43,11 @@ export type SliceOutcome =
       readonly lastShard?: string;
       /** Nothing was written, so no partition needs to be asked for counters. */
       readonly idle?: boolean;
+      /**
+       * What the step has counted in its partitions, if the handler knows it and no other worker can have counted
+       * since; otherwise they are asked.
+       */
+      readonly counted?: Counters;
     };
 
 export type DoneOutcome = Extract<SliceOutcome, { kind: "done" }>;

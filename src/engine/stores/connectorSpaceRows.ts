@@ -2,7 +2,7 @@
  * How a connector space object stands in the tables: its row and texts, the rows that mark pending work, the keys of
  * the index, and what a change does to the totals.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { imageDigest, importedId, indexHash } from "../core/identity.ts";
 import {
   type ConnectorSpaceObject,
@@ -44,7 +44,7 @@ export function partitionOf(connector: string, shard: string): string {
 
 /** 22 characters that stand for an anchor, in the object's row and in what an import has seen. */
 export function anchorHash(anchor: string): string {
-  return createHash("sha256").update(anchor).digest("base64url").slice(0, 22);
+  return hash("sha256", anchor, "base64url").slice(0, 22);
 }
 
 export const dueRow = (due: string, id: string) => `d|${due}|${id}`;
