@@ -40,6 +40,7 @@ export class ServiceBusBindings {
   readonly #senders = new Map<string, ServiceBusSender>();
   readonly #subscriptions: { close(): Promise<void> }[] = [];
   readonly #handling = new Set<Promise<void>>();
+  #stops = false;
 
   /** @throws AppStartError when a trigger or output names no queue, or a setting that is not set */
   constructor(
@@ -93,6 +94,7 @@ export class ServiceBusBindings {
 
   /** Stops receiving; what runs goes on. */
   async stopReceiving(): Promise<void> {
+    this.#stops = true;
     await Promise.all(this.#subscriptions.map((subscription) => subscription.close()));
   }
 
@@ -127,6 +129,7 @@ export class ServiceBusBindings {
           return handling;
         },
         processError: async ({ error }) => {
+          if (this.#stops) return; // a receiver that was just opening finds itself suspended
           // While a queue is out of reach, the client reports it again at every attempt.
           if (error.message !== lastError)
             this.#log("warning", `${queueName}: ${error.message}`, functionName);
