@@ -34,10 +34,17 @@ export async function createAuthority(commonName: string): Promise<CertificateAu
   return { certificate: pem(certificate), privateKey: await privateKeyPem(keys) };
 }
 
-/** A server certificate for localhost, 127.0.0.1 and more DNS names, valid for a year, and its key. */
+/** Days from now on which a certificate begins and ends to be good. */
+export interface Validity {
+  readonly fromDay: number;
+  readonly toDay: number;
+}
+
+/** A server certificate for localhost, 127.0.0.1 and more DNS names, valid for a year unless said, and its key. */
 export async function createServerCertificate(
   authority: CertificateAuthority,
   dnsNames: readonly string[] = [],
+  { fromDay, toDay }: Validity = { fromDay: -1, toDay: 365 },
 ): Promise<{ certificate: string; privateKey: string }> {
   const keys = await newKeys();
   const issuer = new x509.X509Certificate(authority.certificate);
@@ -45,8 +52,8 @@ export async function createServerCertificate(
     serialNumber: serialNumber(),
     subject: [{ CN: ["localhost"] }],
     issuer: issuer.subjectName,
-    notBefore: new Date(Date.now() - dayMs),
-    notAfter: new Date(Date.now() + 365 * dayMs),
+    notBefore: new Date(Date.now() + fromDay * dayMs),
+    notAfter: new Date(Date.now() + toDay * dayMs),
     publicKey: keys.publicKey,
     signingKey: await importPrivateKey(authority.privateKey),
     signingAlgorithm,

@@ -10,6 +10,7 @@ import {
   fakeLdap,
   noticeOfDisconnection,
   result,
+  validOnly,
 } from "../support/fakeLdap.ts";
 
 const opened: { close(): Promise<void> }[] = [];
@@ -296,6 +297,15 @@ test("a server that offers nothing newer than TLS 1.1 is refused", async () => {
   const tls: TlsOptions = { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT:@SECLEVEL=0" };
   const { client } = await open(() => undefined, { tls });
   await expect(client.read("CN=a", [])).rejects.toEqual(failure("unreachable", /TLS 1.2/));
+});
+
+test.each([
+  ["has expired", { fromDay: -30, toDay: -1 }, /has expired.*Renew/],
+  ["is not valid yet", { fromDay: 1, toDay: 30 }, /not valid yet.*clocks/],
+])("a server whose certificate %s is told nothing, not even the password", async (_, validity, message) => {
+  const { client, server } = await open(() => undefined, { tls: await validOnly(validity) });
+  await expect(client.read("CN=a", [])).rejects.toEqual(failure("unreachable", message));
+  expect(server.requests).toEqual([]);
 });
 
 test("names with a backslash at the end keep it: RDN and superior are sent apart", async () => {

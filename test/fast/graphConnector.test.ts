@@ -369,7 +369,7 @@ describe("failures", () => {
     ["SELF_SIGNED_CERT_IN_CHAIN", false, /GRAPH_CA_CERTIFICATE.*GRAPH_BASE_URL/],
     ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", false, /GRAPH_CA_CERTIFICATE/],
     ["ERR_TLS_CERT_ALTNAME_INVALID", false, /GRAPH_BASE_URL/],
-    ["CERT_HAS_EXPIRED", false, /CERT_HAS_EXPIRED/],
+    ["CERT_HAS_EXPIRED", false, /has expired.*CERT_HAS_EXPIRED/],
     ["ECONNREFUSED", false, /GRAPH_BASE_URL/],
     ["ENOTFOUND", false, /GRAPH_BASE_URL/],
     ["ECONNRESET", true, /ECONNRESET/],

@@ -33,6 +33,7 @@ afterEach(async () => {
 });
 
 const full = { kind: "full" } as const;
+const oldTls = { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT:@SECLEVEL=0" } as const;
 
 /** The tenant's users as the administrator sees them, the authority for what an import must hold. */
 async function users(bench: GraphBench, query = "userType=Guest"): Promise<Record<string, unknown>[]> {
@@ -500,6 +501,30 @@ test("exports are refused", async () => {
   await expect(bench.connector.exportBatch([], bench.context)).rejects.toEqual(
     failure("configuration", /only imports/),
   );
+});
+
+test.each([
+  ["whose certificate has expired", { fromDay: -30, toDay: -1 }, {}, /has expired.*clock/],
+  ["whose certificate is not valid yet", { fromDay: 1, toDay: 30 }, {}, /not valid yet.*clock/],
+  ["that offers nothing newer than TLS 1.1", undefined, oldTls, /does not speak TLS as expected/],
+])("a service %s does not see the token", async (_, validity, tls, message) => {
+  const authority = await createAuthority("Doubtful Service");
+  const { certificate, privateKey } = await createServerCertificate(authority, [], validity);
+  let asked = 0;
+  const server = createServer({ key: privateKey, cert: certificate, ...tls }, () => asked++);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const connector = new GraphConnector(
+    guestDefinition,
+    graphSettingsSchema.parse({
+      baseUrl: `https://localhost:${(server.address() as AddressInfo).port}`,
+      caCertificate: authority.certificate,
+      accessToken: "any",
+    }),
+    impatient,
+  );
+  opened.push({ close: () => connector.close() }, { close: async () => void server.close() });
+  await expect(connector.ping()).rejects.toEqual(failure("unreachable", message));
+  expect(asked).toBe(0);
 });
 
 test("compressed answers are read, and the authority may stand in a file", async () => {

@@ -2,7 +2,7 @@
 
 import type { AddressInfo } from "node:net";
 import { createServer, type Server, type TLSSocket, type TlsOptions } from "node:tls";
-import { createAuthority, createServerCertificate } from "../../sandbox/graph/certificates.ts";
+import { createAuthority, createServerCertificate, type Validity } from "../../sandbox/graph/certificates.ts";
 import { eachMessage, type LdapMessage } from "./ldapMessages.ts";
 
 export interface FakeRequest extends LdapMessage {
@@ -22,6 +22,12 @@ export interface FakeLdap {
 
 const authority = await createAuthority("Fake Directory CA");
 const server = await createServerCertificate(authority);
+
+/** Another certificate of the server, of the same authority. */
+export async function validOnly(validity: Validity): Promise<TlsOptions> {
+  const { certificate, privateKey } = await createServerCertificate(authority, [], validity);
+  return { cert: certificate, key: privateKey };
+}
 
 /**
  * Answers binds with success unless `answer` gives something else.

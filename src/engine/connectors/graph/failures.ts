@@ -116,6 +116,12 @@ export function connectionFailure(cause: unknown, baseUrl: string): ConnectionFa
     error: new ConnectorError("unreachable", text, { cause }),
     transient: false,
   });
+  if (code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID") {
+    const when = code === "CERT_HAS_EXPIRED" ? "has expired" : "is not valid yet";
+    return permanent(
+      `The certificate of ${baseUrl} ${when} (${code}). Check the clock of this machine, and whether something in between shows a certificate of its own.`,
+    );
+  }
   if (certificateCode.test(code)) {
     return permanent(
       `The certificate of ${baseUrl} is not trusted (${code}). Set GRAPH_CA_CERTIFICATE to the authority that ` +

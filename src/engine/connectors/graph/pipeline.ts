@@ -187,6 +187,8 @@ export class HttpsHandler implements Middleware {
     this.#agent = new Agent({
       keepAlive: true,
       maxSockets: 8,
+      // Not left to the process, whose options may allow older ones.
+      minVersion: "TLSv1.2",
       ...(authorities === undefined ? {} : { ca: authorities }),
     });
     this.#silenceMaxMs = silenceMaxMs;
