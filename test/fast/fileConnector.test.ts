@@ -82,6 +82,7 @@ describe("LDIF", () => {
     expect(() => parseLdif("dn: cn=a\njpegPhoto:< file:///etc/passwd\n")).toThrow(/not read/);
     expect(() => parseLdif("dn: cn=a\n\ncn: b\n")).toThrow(/begin with its dn/);
     expect(() => parseLdif("dn: cn=a\nnonsense\n")).toThrow(/neither/);
+    expect(() => parseLdif("dn: cn=a\nsn:: w4k\n")).toThrow(/sn is not base64/);
   });
 
   test("what was printed is read as it was", () => {
@@ -193,6 +194,20 @@ describe("a file as a connector", () => {
       ["8", "object"],
     ]);
     expect(JSON.stringify(entries)).not.toContain("31.01.2026");
+  });
+
+  test.each([
+    ["hired", "2026-02-30"],
+    ["hired", "2025-02-29T10:00:00Z"],
+    ["hired", "2026-13-01"],
+    ["photo", "not base64"],
+    ["photo", "AQI"],
+  ])("%s %s is no value: that record is an error, and nothing near it is taken", async (name, value) => {
+    const columns = header.trim().split(",");
+    const row = columns.map((column) => (column === "id" ? "1" : column === name ? value : "")).join(",");
+    expect(await imported(await open(`${header}${row}\n`))).toMatchObject([
+      { kind: "error", anchor: "1", code: "invalid-attribute-value" },
+    ]);
   });
 
   test("of two records with one anchor or one name the first is the object, the later one an error", async () => {

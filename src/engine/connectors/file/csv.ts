@@ -11,6 +11,9 @@ import {
 interface Row {
   readonly line: number;
   readonly cells: readonly string[];
+  /** Where the next row begins, in the text and as a line. */
+  readonly next: number;
+  readonly nextLine: number;
 }
 
 /**
@@ -20,7 +23,8 @@ interface Row {
  */
 export function parseCsv(text: string, delimiter: string): FileDocument {
   const hasMark = text.startsWith(byteOrderMark);
-  const rows = readRows(hasMark ? text.slice(1) : text, delimiter);
+  const table: Table = { text: hasMark ? text.slice(1) : text, delimiter, columns: [], keys: [] };
+  const rows = readRows(table);
   const header = rows.next();
   if (header.done === true) throw new FileFormatError(1, "it is empty; the first line must name the columns");
   const columns = header.value.cells.map((cell) => cell.trim());
@@ -28,51 +32,89 @@ export function parseCsv(text: string, delimiter: string): FileDocument {
   const twice = columns.find((_, index) => keys.indexOf(keys[index]!) !== index);
   if (twice !== undefined)
     throw new FileFormatError(header.value.line, `the column "${twice}" stands there twice`);
+  const whole: Table = { ...table, columns, keys };
   const records: FileRecord[] = [];
-  for (const { line, cells } of rows) {
+  for (const { line, cells, start } of rows) {
+    const problem = `it has ${cells.length} cells, and there are ${columns.length} columns`;
+    records.push(
+      cells.length === columns.length
+        ? new CsvRecord(whole, line, start)
+        : new CsvRecord(whole, line, start, problem),
+    );
+  }
+  return { records, columns, newline: newlineOf(text), byteOrderMark: hasMark };
+}
+
+interface Table {
+  readonly text: string;
+  readonly delimiter: string;
+  readonly columns: readonly string[];
+  /** The columns in lower case. */
+  readonly keys: readonly string[];
+}
+
+/** A place in the text: the values of hundreds of thousands of records are made when they are looked at, and not kept. */
+class CsvRecord implements FileRecord {
+  readonly line: number;
+  readonly problem?: string;
+  readonly #table: Table;
+  readonly #start: number;
+
+  constructor(table: Table, line: number, start: number, problem?: string) {
+    this.#table = table;
+    this.line = line;
+    this.#start = start;
+    if (problem !== undefined) this.problem = problem;
+  }
+
+  get attributes(): ReadonlyMap<string, RawAttribute> {
+    const { columns, keys } = this.#table;
+    const { cells } = readRow(this.#table, this.#start, this.line);
     const attributes = new Map<string, RawAttribute>();
     for (const [index, key] of keys.entries()) {
       const cell = cells[index] ?? "";
       if (cell !== "") attributes.set(key, { name: columns[index]!, values: [cell] });
     }
-    const problem =
-      cells.length === columns.length
-        ? {}
-        : { problem: `it has ${cells.length} cells, and there are ${columns.length} columns` };
-    records.push({ line, attributes, ...problem });
+    return attributes;
   }
-  return { records, columns, newline: newlineOf(text), byteOrderMark: hasMark };
 }
 
-function* readRows(text: string, delimiter: string): Generator<Row, undefined> {
-  let position = 0;
-  let line = 1;
-  while (position < text.length) {
-    const begun = line;
-    const cells: string[] = [];
-    for (;;) {
-      let cell: string;
-      if (text[position] === '"') {
-        const quoted = readQuoted(text, position, line);
-        ({ cell, position, line } = quoted);
-      } else {
-        const start = position;
-        while (position < text.length && text[position] !== delimiter && !isNewline(text[position]!))
-          position++;
-        cell = text.slice(start, position);
-      }
-      cells.push(cell);
-      if (text[position] !== delimiter) break;
-      position++;
-    }
-    if (position < text.length) {
-      if (!isNewline(text[position]!)) throw new FileFormatError(line, "text follows a quotation mark");
-      position += text.startsWith("\r\n", position) ? 2 : 1;
-      line++;
-    }
-    if (cells.length > 1 || cells[0] !== "") yield { line: begun, cells };
+function* readRows(table: Table): Generator<Row & { readonly start: number }, undefined> {
+  for (let start = 0, line = 1; start < table.text.length; ) {
+    const row = readRow(table, start, line);
+    if (row.cells.length > 1 || row.cells[0] !== "") yield { ...row, start };
+    start = row.next;
+    line = row.nextLine;
   }
   return undefined;
+}
+
+/** @param begun the line in which it begins */
+function readRow({ text, delimiter }: Table, start: number, begun: number): Row {
+  let position = start;
+  let line = begun;
+  const cells: string[] = [];
+  for (;;) {
+    let cell: string;
+    if (text[position] === '"') {
+      const quoted = readQuoted(text, position, line);
+      ({ cell, position, line } = quoted);
+    } else {
+      const first = position;
+      while (position < text.length && text[position] !== delimiter && !isNewline(text[position]!))
+        position++;
+      cell = text.slice(first, position);
+    }
+    cells.push(cell);
+    if (text[position] !== delimiter) break;
+    position++;
+  }
+  if (position < text.length) {
+    if (!isNewline(text[position]!)) throw new FileFormatError(line, "text follows a quotation mark");
+    position += text.startsWith("\r\n", position) ? 2 : 1;
+    line++;
+  }
+  return { line: begun, cells, next: position, nextLine: line };
 }
 
 function readQuoted(

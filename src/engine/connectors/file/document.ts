@@ -14,7 +14,7 @@ export interface FileRecord {
   readonly line: number;
   /** LDIF only. */
   readonly dn?: string;
-  /** By lower-case name; an attribute without a value is not there. */
+  /** By lower-case name; an attribute without a value is not there. May be made anew at each look. */
   readonly attributes: ReadonlyMap<string, RawAttribute>;
   /** Why nothing can be taken from it. */
   readonly problem?: string;
@@ -43,4 +43,11 @@ export const byteOrderMark = "\uFEFF";
 
 export function newlineOf(text: string): "\n" | "\r\n" {
   return text.includes("\r\n") ? "\r\n" : "\n";
+}
+
+/** What base64 stands for; undefined for what is none, of which Node.js would take a part. */
+export function bytesOf(base64: string): Uint8Array | undefined {
+  const text = base64.replace(/\s/g, "");
+  const isBase64 = text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text);
+  return isBase64 ? Uint8Array.from(Buffer.from(text, "base64")) : undefined;
 }

@@ -17,6 +17,7 @@ import {
   type ImportStart,
   type ObjectTypeSchema,
 } from "../../ports/connector.ts";
+import type { FileDocument } from "./document.ts";
 import { applyChanges } from "./export.ts";
 import { RecordReader } from "./records.ts";
 import type { FileSettings } from "./settings.ts";
@@ -68,9 +69,13 @@ export class FileConnector implements Connector {
     const position = await this.#position(start);
     const entries = await this.#entries(position);
     const { pageSize } = this.#settings;
+    for (let given = 0; given < position.next; given++) entries.next();
+    // One entry is looked ahead: only when no other follows is a page the last one.
+    let ahead = entries.next();
     for (let next = position.next; ; next += pageSize) {
-      const page = entries.slice(next, next + pageSize);
-      if (next + pageSize >= entries.length) {
+      const page: ImportEntry[] = [];
+      for (; ahead.done !== true && page.length < pageSize; ahead = entries.next()) page.push(ahead.value);
+      if (ahead.done === true) {
         const watermark = JSON.stringify({ kind: "watermark", hash: position.hash });
         yield { entries: page, resumeAt: null, complete: { watermark } };
         return;
@@ -88,25 +93,26 @@ export class FileConnector implements Connector {
   }
 
   /** In a fixed order, so that another process can go on. */
-  async #entries({ hash, base }: Position): Promise<readonly ImportEntry[]> {
+  async #entries({ hash, base }: Position): Promise<Iterator<ImportEntry, void>> {
     const present = await this.#recalled(hash);
     this.#reader.requireColumns(present.document);
-    const entries = this.#reader.entriesOf(present.document);
-    if (base === null) return entries;
-    if (base === hash) return [];
-    const before = new Map<string, string>();
-    for (const entry of this.#reader.entriesOf((await this.#recalled(base)).document)) {
-      if (entry.kind === "object") before.set(entry.anchor, imageDigest(entry.image));
-      else if (entry.anchor !== undefined && !before.has(entry.anchor)) before.set(entry.anchor, "");
+    if (base === null) return this.#reader.entriesOf(present.document);
+    if (base === hash) return [].values();
+    return this.#changes((await this.#recalled(base)).document, present.document);
+  }
+
+  *#changes(before: FileDocument, present: FileDocument): Generator<ImportEntry, void> {
+    const digests = new Map<string, string>();
+    for (const entry of this.#reader.entriesOf(before)) {
+      if (entry.kind === "object") digests.set(entry.anchor, imageDigest(entry.image));
+      else if (entry.anchor !== undefined && !digests.has(entry.anchor)) digests.set(entry.anchor, "");
     }
-    const changed = entries.filter(
-      (entry) => entry.kind !== "object" || before.get(entry.anchor) !== imageDigest(entry.image),
-    );
-    for (const { anchor } of entries) if (anchor !== undefined) before.delete(anchor);
-    const gone = [...before.keys()].map(
-      (anchor): ImportEntry => ({ kind: "absent", anchor, absence: "deleted" }),
-    );
-    return [...changed, ...gone];
+    const gone = new Set(digests.keys());
+    for (const entry of this.#reader.entriesOf(present)) {
+      if (entry.anchor !== undefined) gone.delete(entry.anchor);
+      if (entry.kind !== "object" || digests.get(entry.anchor) !== imageDigest(entry.image)) yield entry;
+    }
+    for (const anchor of gone) yield { kind: "absent", anchor, absence: "deleted" };
   }
 
   async #recalled(hash: string): Promise<FileState> {
@@ -122,12 +128,15 @@ export class FileConnector implements Connector {
   async readAbsent(anchors: readonly string[]): Promise<readonly AbsenceVerdict[]> {
     const { document } = await this.#source.read();
     this.#reader.requireColumns(document);
-    const entries = this.#reader.entriesOf(document);
-    const present = new Map(
+    const asked = new Set(anchors);
+    const present = new Map<string, ImportEntry>();
+    let unreadable: ImportEntry | undefined;
+    for (const entry of this.#reader.entriesOf(document)) {
+      const { anchor } = entry;
+      if (anchor === undefined) unreadable ??= entry;
       // The first of several with one anchor is the object.
-      entries.toReversed().flatMap((entry) => (entry.anchor === undefined ? [] : [[entry.anchor, entry]])),
-    );
-    const unreadable = entries.find(({ kind, anchor }) => kind === "error" && anchor === undefined);
+      else if (asked.has(anchor) && !present.has(anchor)) present.set(anchor, entry);
+    }
     return anchors.map((anchor): AbsenceVerdict => {
       const entry = present.get(anchor);
       if (entry?.kind === "object") return { kind: "present", image: entry.image };

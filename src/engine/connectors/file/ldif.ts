@@ -1,6 +1,7 @@
 /** LDIF content records (RFC 2849). A file of changes is refused: it says what happened, not what is. */
 import {
   byteOrderMark,
+  bytesOf,
   type FileDocument,
   FileFormatError,
   type FileRecord,
@@ -73,7 +74,9 @@ function readLine({ number, text }: Line): { name: string; value: RawValue } {
     throw new FileFormatError(number, "it is neither an attribute with a value nor a comment");
   const [, name, kind, rest] = match;
   if (kind === "<") throw new FileFormatError(number, `${name} is in another file (:<), which is not read`);
-  return { name: name!, value: kind === ":" ? Uint8Array.from(Buffer.from(rest!, "base64")) : rest! };
+  const value = kind === ":" ? bytesOf(rest!) : rest!;
+  if (value === undefined) throw new FileFormatError(number, `the value of ${name} is not base64`);
+  return { name: name!, value };
 }
 
 function textOf(value: RawValue, line: number): string {

@@ -20,7 +20,7 @@ import {
   type ObjectTypeSchema,
   type SchemaAttribute,
 } from "../../ports/connector.ts";
-import type { FileDocument, FileRecord, RawValue } from "./document.ts";
+import { bytesOf, type FileDocument, type FileRecord, type RawValue } from "./document.ts";
 import type { FileSettings } from "./settings.ts";
 
 /** How the records of one connector's file are to be read. */
@@ -126,9 +126,12 @@ export class RecordReader {
    * In the order of the file; records of other types are left out. Of two records with one anchor or one DN the first
    * is the object, the later one an error (SEMANTICS I7).
    */
-  entriesOf(document: FileDocument): readonly ImportEntry[] {
+  *entriesOf(document: FileDocument): Generator<ImportEntry, void> {
     const lines = new Map<string, number>();
-    return document.records.flatMap((record) => this.#entry(record, lines) ?? []);
+    for (const record of document.records) {
+      const entry = this.#entry({ ...record, attributes: record.attributes, line: record.line }, lines);
+      if (entry !== undefined) yield entry;
+    }
   }
 
   /** @param lines where the anchors and DNs so far stand; this record's are added */
@@ -202,7 +205,9 @@ function textOf(value: RawValue): string {
 
 function decode({ name, type }: SchemaAttribute, raw: RawValue): Value {
   if (type === "binary") {
-    return typeof raw === "string" ? Uint8Array.from(Buffer.from(raw, "base64")) : raw;
+    const bytes = typeof raw === "string" ? bytesOf(raw) : raw;
+    if (bytes === undefined) throw new TypeError(`${name} is not base64`);
+    return bytes;
   }
   const text = textOf(raw);
   switch (type) {
@@ -223,7 +228,7 @@ function decode({ name, type }: SchemaAttribute, raw: RawValue): Value {
       const iso = text.trim();
       // A time without a zone would mean another instant on every machine.
       const isUtc = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/.test(iso);
-      if (!isUtc || Number.isNaN(Date.parse(iso))) {
+      if (!isUtc || Number.isNaN(Date.parse(iso)) || !isInCalendar(iso)) {
         throw new TypeError(
           `${name} is neither a date (2026-01-31) nor a time with its zone (2026-01-31T12:00:00Z)`,
         );
@@ -231,6 +236,12 @@ function decode({ name, type }: SchemaAttribute, raw: RawValue): Value {
       return valueFromJson({ $dt: iso });
     }
   }
+}
+
+/** Date.parse takes 30 February for 2 March. */
+function isInCalendar(iso: string): boolean {
+  const [year, month, day] = iso.slice(0, 10).split("-").map(Number);
+  return new Date(Date.UTC(year!, month! - 1, day)).getUTCDate() === day;
 }
 
 function encode({ name, type }: SchemaAttribute, value: Value, format: "csv" | "ldif"): RawValue {
