@@ -17,8 +17,9 @@ export interface ReporterParts {
 
 /** Errors of a step that are counted by code: one request's worth. */
 const errorsMax = 1_000;
-/** Runs that are looked through for the last good cycle. */
+/** Runs that are looked through for the last good cycle; if none of them is one and none is known, so many once. */
 const recentRuns = 50;
+const olderRuns = 1_000;
 
 const changedSomething = ({ statistics }: StepRecord) =>
   Object.entries(statistics).some(([name, count]) => count !== 0 && name !== "stageNoChange");
@@ -26,6 +27,8 @@ const changedSomething = ({ statistics }: StepRecord) =>
 /** Gathers what is told of runs. Telling never fails a run: what goes wrong here is logged. */
 export class RunReporter {
   readonly #parts: ReporterParts;
+  /** When a cycle has ended well last, as far as is known, or began the oldest that could be looked at; ISO 8601. */
+  #goodUntil: string | null = null;
 
   constructor(parts: ReporterParts) {
     this.#parts = parts;
@@ -44,27 +47,33 @@ export class RunReporter {
     }
   }
 
-  /** How long ago a cycle has ended well. */
+  /** How long ago a cycle has ended well; where none is to be found, how long at least none has. */
   async cycleAge(): Promise<void> {
-    const { telemetry, clock, runs, log } = this.#parts;
+    const { telemetry, clock, log } = this.#parts;
     try {
-      const { runs: recent } = await runs.page(recentRuns);
-      const good = recent.find(({ cycle, status, endedAt }) => {
-        const outcome = outcomeOf(status);
-        return cycle !== null && endedAt !== null && outcome.startsWith("succeeded");
-      });
-      if (good !== undefined)
-        telemetry.metric("vestibule.cycle.age", clock.now() - Date.parse(good.endedAt!), {});
+      this.#goodUntil = goodEnd(await this.#cycles(recentRuns)) ?? this.#goodUntil;
+      if (this.#goodUntil === null) {
+        const older = await this.#cycles(olderRuns);
+        this.#goodUntil = goodEnd(older) ?? older.at(-1)?.startedAt ?? null;
+      }
+      if (this.#goodUntil !== null)
+        telemetry.metric("vestibule.cycle.age", clock.now() - Date.parse(this.#goodUntil), {});
     } catch (error) {
       log(`The age of the last cycle is not known: ${(error as Error).message}`);
     }
   }
 
+  /** Those among the last runs, newest first. */
+  async #cycles(among: number): Promise<readonly Run[]> {
+    const { runs } = await this.#parts.runs.page(among);
+    return runs.filter(({ cycle }) => cycle !== null);
+  }
+
   async #errors(run: Run): Promise<readonly ErrorCount[]> {
     const counts = new Map<string, ErrorCount>();
-    for (const { number, connector, status } of run.steps) {
+    for (const [index, { connector, status }] of run.steps.entries()) {
       if (!status.endsWith("-errors")) continue;
-      for (const { code } of await this.#parts.history.errors(run.id, number, errorsMax)) {
+      for (const { code } of await this.#parts.history.errors(run.id, index, errorsMax)) {
         const key = `${connector}\n${code}`;
         counts.set(key, { connector, code, count: (counts.get(key)?.count ?? 0) + 1 });
       }
@@ -86,4 +95,12 @@ export class RunReporter {
         telemetry.metric("vestibule.watermark.age", clock.now() - Date.parse(watermarkAt), { connector });
     }
   }
+}
+
+/** Of the newest that ended well. */
+function goodEnd(cycles: readonly Run[]): string | null {
+  const good = cycles.find(
+    ({ status, endedAt }) => endedAt !== null && outcomeOf(status).startsWith("succeeded"),
+  );
+  return good?.endedAt ?? null;
 }

@@ -83,7 +83,7 @@ export function webhook({
           connector: "all",
           status: "overdue",
           objects: "none",
-          remedy: `The last cycle that went well ended ${minutes} minutes ago. See the last runs (vestibule runs); is the schedule suspended?`,
+          remedy: `No cycle has ended well for ${minutes} minutes or longer. See the last runs (vestibule runs); is the schedule suspended?`,
         });
       }
       isOverdueTold = isOverdue;

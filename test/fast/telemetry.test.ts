@@ -8,8 +8,12 @@ import { expect, test } from "vitest";
 import { createAuthority } from "../../sandbox/graph/certificates.ts";
 import { certificateSeen, throttled } from "../../src/engine/ports/signals.ts";
 import type { Telemetry } from "../../src/engine/ports/telemetry.ts";
+import { RunReporter } from "../../src/engine/runReporter.ts";
 import { outcomeOf, tellRunEnded } from "../../src/engine/runs/runTelemetry.ts";
-import type { Run, StepRecord } from "../../src/engine/stores/runs.ts";
+import { ConnectorSpaceStore } from "../../src/engine/stores/connectorSpace.ts";
+import { ConnectorStateStore } from "../../src/engine/stores/connectorState.ts";
+import { MemoryTables } from "../../src/engine/stores/memory/memoryTables.ts";
+import { HistoryStore, newRunId, type Run, RunStore, type StepRecord } from "../../src/engine/stores/runs.ts";
 import { readSettings } from "../../src/settings.ts";
 import { connectorOfHost, knownCredentials } from "../../src/telemetry/credentials.ts";
 import { lazyTelemetry } from "../../src/telemetry/lazy.ts";
@@ -108,6 +112,77 @@ test("what comes after rules that wait for approval is told as well, and the rul
     { name: "RunEnded", outcome: "held", connector: "MIMMA" },
     { name: "ExportHeld", connector: "MIMMA" },
   ]);
+});
+
+test("what a mistake of ours has said stays out of what is told", () => {
+  const recorder = new Recorder();
+  const broken = step({ status: "stopped-unexpected-error", detail: "CN=Ann Example is no number" });
+  tellRunEnded(recorder, runOf("stopped-unexpected-error", [broken]), []);
+  expect(recorder.events).toMatchObject([
+    { name: "RunEnded", remedy: expect.stringContaining("run show r1") },
+  ]);
+  expect(JSON.stringify(recorder)).not.toContain("Ann");
+});
+
+function reporting(now: () => number) {
+  const tables = new MemoryTables();
+  const recorder = new Recorder();
+  const said: string[] = [];
+  const parts = {
+    ...{ telemetry: recorder, clock: { now }, runs: new RunStore(tables), history: new HistoryStore(tables) },
+    connectorSpace: new ConnectorSpaceStore(tables, new Map()),
+    state: new ConnectorStateStore(tables),
+    log: (message: string) => void said.push(message),
+  };
+  return { ...parts, recorder, said, newReporter: () => new RunReporter(parts) };
+}
+
+test("the errors of a run are those of the steps that had them", async () => {
+  const { history, recorder, said, newReporter } = reporting(() => 0);
+  const at = "2026-01-01T00:00:00Z";
+  const none = { anchor: null, dn: null, rule: null, attribute: null, message: "", firstOccurred: at };
+  const errorOf = (code: string) => [{ object: "o", error: { ...none, code, retryCount: 0 } }];
+  await history.addErrors("r1", 0, errorOf("flow-failed"));
+  await history.addErrors("r1", 1, errorOf("permission-issue"));
+  const steps = [
+    step({ number: 1, connector: "AADMA", type: "deltaSync", status: "completed-sync-errors" }),
+    step({ number: 2, status: "completed-export-errors" }),
+  ];
+  await newReporter().ended(runOf("completed-sync-errors", steps));
+  expect(said).toEqual([]);
+  expect(recorder.metrics.filter((one) => one.startsWith("vestibule.errors"))).toEqual([
+    "vestibule.errors 1 AADMA flow-failed",
+    "vestibule.errors 1 ADMA permission-issue",
+  ]);
+});
+
+test("the age of the last good cycle grows however many have failed since, and where none was ever good", async () => {
+  const minute = 60_000;
+  let now = Date.parse("2026-01-01T00:00:00Z");
+  const { runs, recorder, newReporter } = reporting(() => now);
+  const ended = async (status: string) => {
+    const at = new Date(now).toISOString();
+    const run = { ...runOf(status, [step({})]), id: newRunId(new Date(now), "000000"), startedAt: at };
+    await runs.end(await runs.create(run, { runId: run.id, connectors: [], exclusive: true }), {
+      ...run,
+      endedAt: at,
+    });
+    now += minute;
+  };
+  const ageOf = async (reporter: RunReporter) => {
+    recorder.metrics.length = 0;
+    await reporter.cycleAge();
+    return recorder.metrics;
+  };
+  const reporter = newReporter();
+  expect(await ageOf(reporter)).toEqual([]);
+  for (let failed = 0; failed < 60; failed++) await ended("stopped-connectivity");
+  expect(await ageOf(reporter)).toEqual([`vestibule.cycle.age ${60 * minute}`]);
+  await ended("completed-sync-errors");
+  expect(await ageOf(reporter)).toEqual([`vestibule.cycle.age ${minute}`]);
+  for (let failed = 0; failed < 60; failed++) await ended("stopped-connectivity");
+  expect(await ageOf(reporter)).toEqual([`vestibule.cycle.age ${61 * minute}`]);
+  expect(await ageOf(newReporter())).toEqual([`vestibule.cycle.age ${61 * minute}`]);
 });
 
 test("a certificate that ends soon is told of once a day, throttling each time", () => {

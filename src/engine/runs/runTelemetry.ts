@@ -122,8 +122,10 @@ function objectsOf({ statistics, connector }: StepRecord, errors: readonly Error
 }
 
 /** What the step itself says comes first: it names what to grant, to approve or to repair. */
-function remedyOf(outcome: RunOutcome, { connector, type, detail }: StepRecord, run: string): string {
+function remedyOf(outcome: RunOutcome, { connector, type, status, detail }: StepRecord, run: string): string {
   const look = `vestibule run show ${run}`;
+  // Its detail is what a mistake of ours has said, which may be anything.
+  if (status === "stopped-unexpected-error") return `A message of it could not be worked on. See ${look}.`;
   switch (outcome) {
     case "succeeded":
     case "stopped":

@@ -240,7 +240,7 @@ export class AdClient {
         const found = [...(entries[0]?.attributes ?? [])].find(([type]) => type.startsWith(`${name};range=`));
         const [, foundRange = ""] = found?.[0].split(";range=") ?? [];
         // What begins elsewhere would make a list with holes or doubles, or one without an end.
-        if (found === undefined || foundRange.split("-")[0] !== String(from)) throw rangeLost(entry.dn, next);
+        if (found === undefined || foundRange.split("-")[0] !== String(from)) throw rangeLost(next);
         values.push(...found[1]);
         range = foundRange;
       }
@@ -314,8 +314,9 @@ function understood<T>(read: () => T): T {
   }
 }
 
-function rangeLost(dn: string, range: string): ConnectorError {
-  return new ConnectorError("unreachable", `${dn} changed while it was read (${range} is gone).`);
+/** Without the object's DN: what stops a step is told to the telemetry too, which holds nobody's name. */
+function rangeLost(range: string): ConnectorError {
+  return new ConnectorError("unreachable", `An object changed while it was read (${range} is gone).`);
 }
 
 // ---- filters ---------------------------------------------------------------------------------------------------

@@ -170,10 +170,11 @@ export class AdConnector implements Connector {
         return { kind: "present", image: toImage(type, entry) };
       } catch (error) {
         if (!(error instanceof TypeError)) throw error;
-        // It is there, so it must not be taken for gone; without its values there is no verdict to give.
+        // It is there, so it must not be taken for gone; without its values there is no verdict to give. By its GUID:
+        // what stops a step is told to the telemetry too, which holds nobody's name.
         throw new ConnectorError(
           "configuration",
-          `${entry.dn}: ${error.message}. Correct the value in the directory, or leave the attribute out of the connector.`,
+          `${byGuid(anchor)}: ${error.message}. Correct the value in the directory, or leave the attribute out of the connector.`,
           { cause: error },
         );
       }
