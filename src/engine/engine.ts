@@ -1,6 +1,7 @@
 import { RulesConnector } from "./connectors/rules/rulesConnector.ts";
 import {
   type Configuration,
+  ConfigurationError,
   type ConfigurationFile,
   type ConnectorConfiguration,
   type Cycle,
@@ -313,7 +314,7 @@ export class Engine {
     const trial = new RulesTrial({
       ...diff,
       deployment: this.configuration,
-      active: () => this.#activeIfItChecks(),
+      active: () => this.activeIfItChecks(),
     });
     const ofRules = new RulesStep(this.parts, this.rules, trial);
     const of = (connector: string): StepHandler => (connector === this.rulesConnector ? ofRules : usual);
@@ -328,11 +329,14 @@ export class Engine {
   }
 
   /** Null: the deployment has changed, and the active rules do not check with it. */
-  async #activeIfItChecks(): Promise<Configuration | null> {
+  async activeIfItChecks(): Promise<Configuration | null> {
     try {
       return await this.rules.active();
     } catch (error) {
-      if (error instanceof ConnectorError && error.kind === "configuration") return null;
+      const isOfRules =
+        error instanceof ConfigurationError ||
+        (error instanceof ConnectorError && error.kind === "configuration");
+      if (isOfRules) return null;
       throw error;
     }
   }

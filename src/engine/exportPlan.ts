@@ -133,7 +133,7 @@ export class ExportPlans {
     trigger: Trigger,
   ): Promise<Run> {
     const { parts, plans } = this.#engine;
-    const { rulesVersion } = await this.#engine.rules.active();
+    const rulesVersion = await this.#engine.rules.activeVersion();
     const { runProfiles } = this.#engine.definition(connector);
     const profile = runProfiles.find(({ type }) => type === "export");
     if (profile === undefined || !this.#engine.connector(connector).capabilities.export)
@@ -159,7 +159,7 @@ export class ExportPlans {
 
   async #pending(connector: string): Promise<Shown> {
     const { parts, plans } = this.#engine;
-    const { rulesVersion } = await this.#engine.rules.active();
+    const rulesVersion = await this.#engine.rules.activeVersion();
     const approved = await this.#beingExported(connector);
     const underWay = approved && (await plans.offer(connector, approved.hash));
     if (underWay) return this.#kept(connector, underWay.hash);

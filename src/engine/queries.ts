@@ -110,7 +110,7 @@ export class Queries {
       this.#engine.state.get(name),
       this.#engine.connectorSpace.totals(name),
       this.#engine.runs.page(50),
-      this.#engine.rules.active(),
+      this.#engine.activeIfItChecks(),
     ]);
     const of = (prefix: string) => (change: string) => totals[`${prefix}.${change}`] ?? 0;
     const imports = of("import");
@@ -144,7 +144,7 @@ export class Queries {
       fullSynchronizationRequired:
         name === this.#engine.rulesConnector
           ? (totals.objects ?? 0) === 0 || imports("add") + imports("update") + imports("delete") > 0
-          : state.synchronizedRules !== synchronizationKey(rules, name),
+          : rules === null || state.synchronizedRules !== synchronizationKey(rules, name),
       lastRuns: recent.runs
         .filter(({ steps }) => steps.some(({ connector }) => connector === name))
         .slice(0, 5)
@@ -372,8 +372,10 @@ export class Queries {
     if (stored === undefined || stored.object.deleted) return null;
     const { object } = stored;
     const nowMs = this.#engine.options.clock.now();
-    const linked = (await this.#linked(object)).map((one) => one.object);
-    const lineage = lineageOf(object, linked, await this.#engine.rules.active(), nowMs);
+    const rules = await this.#engine.activeIfItChecks();
+    // Without rules that can be asked nothing is offered: what stands there is told still, with where it came from.
+    const linked = rules === null ? [] : (await this.#linked(object)).map((one) => one.object);
+    const lineage = lineageOf(object, linked, rules ?? this.#engine.configuration, nowMs);
     const hold = await this.#engine.holds.get(id, isoTime(nowMs));
     return { ...(await this.#metaverseItem(object)), lineage, hold };
   }

@@ -8,7 +8,9 @@ import {
 } from "./core/configuration.ts";
 import { compileRuleTexts, type Deployment, readRuleTexts } from "./core/readRules.ts";
 import {
+  countsOver,
   documentsOf,
+  editedFile,
   type RuleDocument,
   type RuleSource,
   sourceOf,
@@ -35,6 +37,7 @@ import {
   type RulesVersion,
   type StoredHead,
   shortReasons,
+  together,
 } from "./stores/rules.ts";
 
 /** There is no version of this number or hash. */
@@ -353,16 +356,20 @@ export class RuleVersions {
     reasons: readonly string[] = [],
   ): Promise<RulesVersion> {
     const changes = await this.#changes(head, texts);
-    const own = edits.filter(({ name }) =>
-      [...changes.added, ...changes.changed, ...changes.deleted].includes(name),
-    );
-    const unique = (values: readonly string[]) => [...new Set(values)].join(", ");
+    const files = this.#documents().documents;
+    // An edit that the files have overtaken is nobody's part in what changes now.
+    const own = edits.filter((edit) => {
+      const { name, text } = edit;
+      if (text === null) return changes.deleted.includes(name) && countsOver(files, edit);
+      const isInSet = texts.some((one) => one.file === editedFile(name) && one.text === text);
+      return isInSet && [...changes.added, ...changes.changed].includes(name);
+    });
     return {
       version: head.last + 1,
       set: ruleSetHash(texts),
       createdAt: this.#now(),
-      author: own.length > 0 ? unique(own.map(({ by }) => by)) : doer.by,
-      why: own.length > 0 ? unique(own.map(({ why }) => why)) : doer.why,
+      author: own.length > 0 ? together(own.map(({ by }) => by)) : doer.by,
+      why: own.length > 0 ? together(own.map(({ why }) => why)) : doer.why,
       counts: {
         rules: texts.length,
         added: changes.added.length,

@@ -1,6 +1,7 @@
 /** The rules connector over the real engine: a set is activated whole or not at all, whatever dies on the way. */
 import { describe, expect, test } from "vitest";
 import type { ConfigurationFile } from "../../src/engine/core/configuration.ts";
+import { Queries } from "../../src/engine/queries.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
 import { wholeRecipe } from "../fast/support/guestWorld.ts";
 import { EngineWorld, guestId, type WorldOptions } from "../support/engineWorld.ts";
@@ -247,6 +248,27 @@ describe("a rule edited through the API", () => {
     await world.cycle("delta");
     for (const { attributes } of world.accounts.listed())
       expect(attributes.displayName).toBe(String(attributes.adminDescription).slice(5));
+    const [ofFile] = (await world.engine.rules.versions(1)).versions;
+    expect(ofFile).toMatchObject({ version: 3, author: "http", counts: { changed: 1 } });
+    expect(ofFile!.why).not.toBe("Names.");
+  });
+
+  test("at great length, with many others, makes one version that names as much as it can hold", async () => {
+    const world = await started();
+    for (let number = 10; number < 30; number++) {
+      const text = edited()
+        .replace(/^name: .*$/m, `name: OTHER-${number}`)
+        .replace(/^precedence: .*$/m, `precedence: ${number}00`);
+      const why = `${number} `.repeat(700);
+      await world.engine.rules.edit(`OTHER-${number}`, `${text}\nenabled: false\n`, {
+        by: `p${number}`,
+        why,
+      });
+    }
+    expect((await world.cycle("delta")).status).toBe("success");
+    const [version] = (await world.engine.rules.versions(1)).versions;
+    expect(version).toMatchObject({ version: 2, author: expect.stringMatching(/^p10, p11, .*p29$|^p/) });
+    expect(version!.why).toMatch(/^(\d\d ){600}.*…$/);
   });
 
   test("that does not check says so, and is refused with the set", async () => {
@@ -377,4 +399,30 @@ test("a run works to its end with the version that it began with", async () => {
   await world.settle();
   expect(world.wrong()).toEqual([]);
   expect(await active(world)).toBe(2);
+});
+
+test("what is there can be looked at while the active rules do not check with a new deployment", async () => {
+  const world = await started();
+  const [person] = wholeRecipe.metaverse.values();
+  const attributes = new Map(person!.attributes);
+  attributes.delete("displayName");
+  world.configuration = {
+    ...wholeRecipe,
+    rulesVersion: "0123456789abcdef.0123456789abcdef",
+    metaverse: new Map([[person!.name, { ...person!, attributes }]]),
+  };
+  world.restart();
+  const queries = new Queries(world.engine);
+  expect((await queries.connectors()).items).toMatchObject([
+    { name: "AADMA", counts: { objects: 2 }, fullSynchronizationRequired: true },
+    { name: "ADMA", counts: { objects: 2 }, fullSynchronizationRequired: true },
+    { name: "MIMMA" },
+  ]);
+  const { items } = await queries.metaverse([], 1);
+  const { id } = items[0] as { readonly id: string };
+  expect(await queries.metaverseObject(id)).toMatchObject({
+    attributes: { cn: expect.any(String) },
+    lineage: { cn: [{ connector: "AADMA", rule: "AAD-B2B-IN", won: true }] },
+  });
+  expect(await world.plans.page("ADMA", 10)).toMatchObject({ state: "done" });
 });

@@ -64,15 +64,19 @@ function nameIn(source: ConfigurationFile): string {
   return name.trim().slice(0, 200) || source.file;
 }
 
-/** The files with the edits over them; an edit whose file has changed since counts no more. */
+/** An edit whose file has changed since counts no more. */
+export function countsOver(files: readonly RuleDocument[], { name, over }: DocumentEdit): boolean {
+  const below = files.find((document) => document.name === name);
+  return (below === undefined ? null : textHash(below.text)) === over;
+}
+
+/** The files with those edits over them that count. */
 export function withEdits(
   files: readonly RuleDocument[],
   edits: readonly DocumentEdit[],
 ): readonly RuleDocument[] {
   const documents = new Map(files.map((document) => [document.name, document]));
-  for (const { name, text, over } of edits) {
-    const below = documents.get(name);
-    if ((below === undefined ? null : textHash(below.text)) !== over) continue;
+  for (const { name, text } of edits.filter((edit) => countsOver(files, edit))) {
     if (text === null) documents.delete(name);
     else documents.set(name, { name, file: editedFile(name), text, origin: "edit" });
   }

@@ -209,6 +209,15 @@ const decodeVersion = (row: Row): RulesVersion => ({
 /** A problem as a person reads it in a list: place, message, remedy. Characters. */
 const reasonMax = 500;
 
+/** What all authors of a version are called, or all reasons that they gave, together. Characters. */
+const togetherMax = 2000;
+
+/** Each once, shortened: what a row of a version can hold. */
+export function together(texts: readonly string[]): string {
+  const all = [...new Set(texts)].join(", ");
+  return all.length <= togetherMax ? all : `${all.slice(0, togetherMax)}…`;
+}
+
 /** The first of them, shortened: what a row of the head can hold. */
 export function shortReasons(reasons: readonly string[], max = 20): readonly string[] {
   const first = reasons
