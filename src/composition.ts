@@ -13,7 +13,7 @@ import { startConfiguration } from "./engine/configuration/startConfiguration.ts
 import { rulesConnectorKind } from "./engine/core/ruleDocuments.ts";
 import { Engine } from "./engine/engine.ts";
 import { AzureTables } from "./engine/stores/tables/azureTables.ts";
-import { readSettings } from "./settings.ts";
+import { isStagingMode, readSettings } from "./settings.ts";
 import { countedBus, countedTables } from "./telemetry/counted.ts";
 import { connectorOfHost, knownCredentials } from "./telemetry/credentials.ts";
 import { openTelemetry } from "./telemetry/open.ts";
@@ -75,7 +75,7 @@ export const engine = new Engine({
   configuration: await startConfiguration(deployment, rulesConnectorKind, tables, log),
   ruleFiles: () => ruleFiles(configFolder),
   openConnector: ({ name }) => connectors.get(name)!,
-  stagingMode: () => (process.env.STAGING_MODE ?? "false").toLowerCase() === "true",
+  stagingMode: () => isStagingMode(process.env),
   timings: settings.timings,
   telemetry,
   log,

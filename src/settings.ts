@@ -218,6 +218,14 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   return settings;
 }
 
+/**
+ * `STAGING_MODE` as it is now: nothing is exported. Read anew at every batch, so what stands there may be other than at
+ * the start, and only a plain `false`, or nothing, lets exports go.
+ */
+export function isStagingMode(environment: Readonly<Record<string, string | undefined>>): boolean {
+  return !["", "false"].includes((environment.STAGING_MODE ?? "").trim().toLowerCase());
+}
+
 /** `Name=value;Name=value`; names in lower case, empty values left out. */
 function connectionParts(text: string): ReadonlyMap<string, string> {
   const pairs = text.split(";").flatMap((part): [string, string][] => {

@@ -89,7 +89,12 @@ export const rulesDiffSchema = z.strictObject({ rules: ruleTextsSchema });
 
 export const holdSchema = z.strictObject({
   why,
-  until: z.iso.datetime({ offset: true }).nullable().default(null),
+  until: z.iso
+    .datetime({ offset: true })
+    // Times are compared as text, which needs years of four digits in UTC too.
+    .refine((text) => /^\d/.test(new Date(text).toISOString()), "is beyond the year 9999")
+    .nullable()
+    .default(null),
 });
 
 export const activateRulesSchema = z.strictObject({ why: why.optional() });

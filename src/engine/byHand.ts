@@ -14,7 +14,7 @@ export class NotThere extends Error {
 /** The state of things does not allow it; `code` is the API's. */
 export class NotPossible extends Error {
   override readonly name = "NotPossible";
-  readonly code: "already-connected" | "import-not-acceptable";
+  readonly code: "already-connected" | "import-not-acceptable" | "run-has-ended";
 
   constructor(code: NotPossible["code"], message: string) {
     super(message);
@@ -123,6 +123,23 @@ export class ByHand {
       await state.reset(name);
       await runs.resume(by);
     }
+  }
+
+  /** Asks a run to stop at its next checkpoint. @throws NotThere, NotPossible */
+  async stop(runId: string, { who, why }: Caller): Promise<Run> {
+    const { protocol, audit, options } = this.#engine;
+    const run = await protocol.requestStop(runId);
+    if (run === undefined) throw new NotThere(`There is no run ${runId}.`);
+    if (run.endedAt !== null) throw new NotPossible("run-has-ended", `The run has ended: ${run.status}.`);
+    await audit.add({
+      at: isoTime(options.clock.now()),
+      who,
+      what: "stopRun",
+      about: { runId },
+      why,
+      details: { cycle: run.cycle },
+    });
+    return run;
   }
 
   /** The step decides again when it gets there; this tells at once what is plain already. */

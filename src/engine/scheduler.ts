@@ -39,8 +39,11 @@ export class Scheduler {
 
   /** Survives a restart. A cycle in progress goes on to its end. */
   async setSuspended(suspended: boolean, changedBy: string): Promise<SchedulerState> {
-    const { schedule, options } = this.#engine;
-    await schedule.set({ suspended, changedAt: isoTime(options.clock.now()), changedBy });
+    const { schedule, audit, options } = this.#engine;
+    const at = isoTime(options.clock.now());
+    await schedule.set({ suspended, changedAt: at, changedBy });
+    const what = suspended ? "suspendSchedule" : "resumeSchedule";
+    await audit.add({ at, who: changedBy, what, about: {}, why: null, details: {} });
     return this.state();
   }
 

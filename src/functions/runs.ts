@@ -1,11 +1,23 @@
 import { app } from "@azure/functions";
 import { authLevel } from "../api/access.ts";
 import { startRunSchema } from "../api/requests.ts";
-import { answering, body, callerOf, json, Problem, paging, param, triggerOf } from "../api/responses.ts";
+import {
+  answering,
+  body,
+  callerOf,
+  json,
+  Problem,
+  paging,
+  param,
+  triggerOf,
+  whoIs,
+} from "../api/responses.ts";
 import { engine } from "../composition.ts";
+import { ByHand } from "../engine/byHand.ts";
 import { Queries } from "../engine/queries.ts";
 
 const queries = new Queries(engine);
+const byHand = new ByHand(engine);
 
 app.http("startRun", {
   methods: ["POST"],
@@ -51,9 +63,11 @@ app.http("stopRun", {
   authLevel,
   route: "runs/{id}/stop",
   handler: answering(async (request) => {
-    const run = await engine.protocol.requestStop(param(request, "id"));
-    if (run === undefined) throw new Problem(404, "not-found", `There is no run ${param(request, "id")}.`);
-    if (run.endedAt !== null) throw new Problem(409, "run-has-ended", `The run has ended: ${run.status}.`);
+    const run = await byHand.stop(param(request, "id"), {
+      who: whoIs(request),
+      trigger: triggerOf(request),
+      why: null,
+    });
     return json(await queries.run(run.id), 202);
   }),
 });

@@ -17,7 +17,7 @@ import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
 import { defaultLimits } from "../../src/engine/core/readConnectors.ts";
 import { compileRuleTexts } from "../../src/engine/core/readRules.ts";
 import type { SchemaAttribute } from "../../src/engine/ports/connector.ts";
-import { readSettings } from "../../src/settings.ts";
+import { isStagingMode, readSettings } from "../../src/settings.ts";
 import { anyKinds, recipe, recipeSettings } from "./support/guestWorld.ts";
 
 const recipeFiles: readonly ConfigurationFile[] = ["connectors", "rules", "cycles", ""].flatMap((folder) =>
@@ -365,4 +365,16 @@ test.each([
   ["30D", undefined],
 ])("the duration %s is %s ms", (text, ms) => {
   expect(durationMs(text)).toBe(ms);
+});
+
+test.each([
+  [undefined, false],
+  ["", false],
+  ["false", false],
+  [" False ", false],
+  ["true", true],
+  ["TRUE ", true],
+  ["yes", true],
+])("STAGING_MODE %j keeps exports back: %j", (value, isOn) => {
+  expect(isStagingMode({ STAGING_MODE: value })).toBe(isOn);
 });

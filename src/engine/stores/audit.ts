@@ -8,7 +8,7 @@ export interface AuditEntry {
   readonly at: string;
   /** The caller as the platform's authentication names it; where it names nobody, the way in (`cli`, `http`). */
   readonly who: string;
-  /** One word of the API for what was asked: `join`, `disconnect`, `acceptImport`, `approvePlan` … */
+  /** One word of the API for what was asked: `join`, `stopRun`, `acceptImport`, `approvePlan` … */
   readonly what: string;
   /** What it was done to; only what applies. `object` is a connector space object's id. */
   readonly about: {
@@ -26,9 +26,9 @@ export interface AuditEntry {
 
 const entryPrefix = "a|";
 
-/** Newest first in order of key: it begins with inverted time. Two entries of one instant differ by a number. */
+/** Newest first in order of key: it begins with inverted time. Entries of one instant count down. */
 const entryRow = (at: string, number: number) =>
-  `${entryPrefix}${String(9_999_999_999_999 - Date.parse(at)).padStart(13, "0")}|${String(number).padStart(4, "0")}`;
+  `${entryPrefix}${String(9_999_999_999_999 - Date.parse(at)).padStart(13, "0")}|${String(9999 - number).padStart(4, "0")}`;
 
 /** Who did what, when and why: entries are added and read, nothing else. */
 export class AuditStore {

@@ -34,6 +34,10 @@ test("suspending is kept with who and when, and the timer then starts nothing", 
     suspended: false,
     changedBy: "cli",
   });
+  expect((await call("GET", "/audit")).body.items).toMatchObject([
+    { what: "resumeSchedule", who: "cli" },
+    { what: "suspendSchedule", who: "ann@corp.example", at: "2026-01-01T00:00:00.000Z" },
+  ]);
 });
 
 test("a cycle in progress is named, goes on while suspended, and the next one is a delta cycle", async () => {
