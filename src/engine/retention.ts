@@ -44,7 +44,7 @@ export class Retention {
     this.#times = times;
   }
 
-  /** Removes what is over, the oldest first; called by a timer. Null: it was looked for not long ago. */
+  /** Removes what is over; called by a timer. Null: it was looked for not long ago. */
   async clean(): Promise<Cleaned | null> {
     const { clock } = this.#engine.options;
     const startedAt = clock.now();
@@ -81,13 +81,16 @@ export class Retention {
       const { id, endedAt, steps } = decodeRun(found);
       if (endedAt === null || Date.parse(endedAt) >= before) continue;
       for (const table of [tableNames.checkpoints, tableNames.history, tableNames.diffs])
-        await this.#remove(table, { partition: id }, () => false);
+        await this.#remove(table, { partition: id }, isOver);
+      // A comparison of rules may have left more than one cleaning can remove.
+      if (isOver()) return removed;
       for (const step of Array.from({ length: steps.length }, (_, index) => index))
         await this.#engine.parts.seen.clear({ runId: id, step });
       await removeRows(tables, tableNames.runs, "runs", [found.row]);
       removed++;
-      if (isOver()) return removed;
     }
+    // A comparison under way needs its rules, however short they are kept.
+    if ((await this.#engine.runs.openIds()).length > 0) return removed;
     await this.#cleanTriedRules(isoTime(before));
     return removed;
   }

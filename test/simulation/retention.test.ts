@@ -61,3 +61,42 @@ test("an open run stays, however old, and retention can be as short as a second"
   world.now += 2000;
   expect(await retention.clean()).toMatchObject({ runs: 1 });
 });
+
+test("a comparison under way keeps its rules, and they go with it", async () => {
+  const world = new EngineWorld();
+  world.addGuest(0);
+  await world.cycle("initial");
+  const retention = new Retention(world.engine, { ...defaultRetention, runHistoryMs: 1000 });
+  const { id } = await new RulesDiffs(world.engine).start(recipe.ruleTexts, "http");
+  world.now += 2000;
+  await retention.clean();
+  world.restart(); // another host has not read them yet
+  await world.settle();
+  expect((await world.engine.runs.get(id))?.run.status).toBe("success");
+  world.now += 2000;
+  await retention.clean();
+  expect(await rowsOf(world, "diffs")).toBe(0);
+});
+
+test("a run that one cleaning cannot remove is gone with the next", async () => {
+  const world = new EngineWorld();
+  await world.cycle("initial");
+  const { id } = await world.lastRun();
+  for (let first = 0; first < 300; first += 100)
+    await world.tables.transact(
+      "diffs",
+      id,
+      Array.from({ length: 100 }, (_, n) => ({ kind: "insert", row: `${first + n}`, properties: {} })),
+    );
+  world.now += 31 * dayMs;
+  const retention = new Retention(world.engine);
+  let removals = 0;
+  world.beforeTransaction = (table) => {
+    if (table === "diffs" && ++removals === 2) world.now += 21_000;
+  };
+  expect(await retention.clean()).toMatchObject({ runs: 0 });
+  expect(await rowsOf(world, "diffs")).toBe(100);
+  expect(await world.engine.runs.get(id)).toBeDefined();
+  expect(await retention.clean()).toMatchObject({ runs: 1 });
+  expect(await rowsOf(world, "diffs")).toBe(0);
+});
