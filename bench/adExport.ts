@@ -6,8 +6,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SambaServer } from "../sandbox/samba/samba.ts";
+import { type Comparison, Comparisons, type Pair } from "./comparisons.ts";
 import type { Size } from "./connectors.ts";
-import { median, table } from "./measure.ts";
 import {
   accounts,
   connectTo,
@@ -19,10 +19,11 @@ import {
 } from "./sambaDomain.ts";
 
 interface Case {
-  readonly name: string;
+  readonly what: string;
   readonly count: number;
   readonly latencyMs: number;
-  readonly withPassword: boolean;
+  readonly withPassword?: boolean;
+  readonly goal: NonNullable<Comparison["goal"]>;
 }
 
 const guests = 262_656;
@@ -31,36 +32,48 @@ const disabled = 514;
 export async function run(size: Size): Promise<void> {
   const few = size === "quick";
   const rounds = few ? 1 : 5;
+  const hidden = { atLeast: 5 };
+  const local = { atLeast: 0.95 };
+  // What is done soon first: with a password the server takes some 30 ms for an account, whoever asks.
   const cases: readonly Case[] = [
+    { what: "without a password, 40 ms latency", count: few ? 64 : 512, latencyMs: 40, goal: hidden },
+    { what: "without a password", count: few ? 200 : 2000, latencyMs: 0, goal: local },
     {
-      name: "as guests get them, with a password",
+      what: "with a password, 40 ms latency",
+      count: few ? 64 : 128,
+      latencyMs: 40,
+      withPassword: true,
+      goal: hidden,
+    },
+    {
+      what: "as guests get them, with a password",
       count: few ? 100 : 2000,
       latencyMs: 0,
       withPassword: true,
+      goal: local,
     },
-    { name: "disabled, without a password", count: few ? 200 : 2000, latencyMs: 0, withPassword: false },
-    { name: "with a password, 40 ms latency", count: few ? 64 : 256, latencyMs: 40, withPassword: true },
-    { name: "without a password, 40 ms latency", count: few ? 64 : 256, latencyMs: 40, withPassword: false },
   ];
   const samba = await openDomain("bench-export", "tdb");
   const folder = await mkdtemp(join(tmpdir(), "bench-export-"));
   try {
-    const rows = [[`new accounts into Samba, median of ${rounds}`, "ldapadd/s", "connector/s", "ratio"]];
+    const comparisons = new Comparisons("export", size);
     for (const one of cases) {
-      const pairs: (readonly [number, number])[] = [];
+      const pairs: Pair[] = [];
       for (let round = 0; round < rounds; round++) {
-        pairs.push(await measured(samba, one, join(folder, "accounts.ldif"), round % 2 === 0));
+        const times = await measured(samba, one, join(folder, "accounts.ldif"), round % 2 === 0);
+        const [program, connector] = times.map((ms) => (one.count * 1000) / ms);
+        pairs.push([program!, connector!]);
       }
-      const perSecond = (which: 0 | 1) => (one.count * 1000) / median(pairs.map((pair) => pair[which]));
-      const ratio = median(pairs.map(([program, connector]) => program / connector));
-      rows.push([
-        `${one.count} ${one.name}`,
-        perSecond(0).toFixed(1),
-        perSecond(1).toFixed(1),
-        ratio.toFixed(2),
-      ]);
+      comparisons.add({
+        name: `${one.count} ${one.what}`,
+        unit: "objects/s",
+        base: "ldapadd",
+        ours: "connector",
+        rounds: pairs,
+        goal: one.goal,
+      });
     }
-    console.log(table(rows));
+    comparisons.print();
   } finally {
     await samba.stop();
     await rm(folder, { recursive: true });
@@ -70,7 +83,7 @@ export async function run(size: Size): Promise<void> {
 /** Milliseconds of ldapadd and of the connector. */
 async function measured(
   samba: SambaServer,
-  { count, latencyMs, withPassword }: Case,
+  { count, latencyMs, withPassword = false }: Case,
   file: string,
   programFirst: boolean,
 ): Promise<readonly [number, number]> {

@@ -13,10 +13,10 @@ import { startChild } from "../sandbox/child.ts";
 import type { DirectoryReady } from "../sandbox/directory/process.ts";
 import { AdClient } from "../src/engine/connectors/ad/adClient.ts";
 import { inParallel } from "../src/engine/connectors/inParallel.ts";
+import { Comparisons, type Pair } from "./comparisons.ts";
 import type { Size } from "./connectors.ts";
 import { type GraphReady, guestProperties } from "./graphImport.ts";
 import type { Probe, Probed } from "./importProbe.ts";
-import { median, table } from "./measure.ts";
 
 const adAttributes = ["cn", "sAMAccountName", "userPrincipalName", "displayName", "mail", "adminDescription"];
 
@@ -27,39 +27,37 @@ const collectors = {
 
 export async function run(size: Size): Promise<void> {
   const populations: Populations = size === "quick" ? [1_000, 10_000] : [10_000, 100_000];
-  const rounds = size === "quick" ? 1 : 3; // they hardly differ
-  const rows = [
-    [
-      `peak memory of an import, median of ${rounds}`,
-      ...populations.map((count) => `${count} objects, MiB`),
-      "ratio",
-    ],
-  ];
+  const rounds = size === "quick" ? 1 : 5;
+  const comparisons = new Comparisons("memory", size);
   for (const [name, withProbes] of [
     ["graph", withTenants],
     ["ad", withDirectory],
   ] as const) {
     await withProbes(populations, async (few, many) => {
       for (const [collector, flags] of Object.entries(collectors)) {
-        const peaks: (readonly [number, number])[] = [];
+        const peaks: Pair[] = [];
         for (let round = 0; round < rounds; round++) {
           const peak = await peakOf(few, populations[0], flags);
           peaks.push([peak, await peakOf(many, populations[1], flags)]);
         }
-        const mebibytes = ([0, 1] as const).map((which) =>
-          (median(peaks.map((pair) => pair[which])) / 2 ** 20).toFixed(0),
-        );
-        const ratio = median(peaks.map(([one, other]) => other / one));
-        rows.push([`${name}, ${collector}`, ...mebibytes, ratio.toFixed(2)]);
+        comparisons.add({
+          name: `${name}, ${collector}`,
+          unit: "MiB",
+          base: `peak with ${populations[0]} objects`,
+          ours: `with ${populations[1]}`,
+          rounds: peaks,
+          ...(flags.length === 0 ? { goal: { atMost: 1.2 } } : {}),
+        });
       }
     });
   }
-  console.log(table(rows));
+  comparisons.print();
 }
 
 type Populations = readonly [number, number];
 type Measure = (few: Probe, many: Probe) => Promise<void>;
 
+/** In MiB. */
 async function peakOf(probe: Probe, count: number, flags: readonly string[]): Promise<number> {
   const child = spawn(process.execPath, [...flags, join(import.meta.dirname, "importProbe.ts")], {
     stdio: ["pipe", "pipe", "inherit"],
@@ -67,7 +65,7 @@ async function peakOf(probe: Probe, count: number, flags: readonly string[]): Pr
   child.stdin.end(JSON.stringify(probe));
   const { objects, peakBytes } = JSON.parse(await text(child.stdout)) as Probed;
   if (objects !== count) throw new Error(`${objects} objects in place of ${count}.`);
-  return peakBytes;
+  return peakBytes / 2 ** 20;
 }
 
 async function withTenants(populations: Populations, measure: Measure): Promise<void> {

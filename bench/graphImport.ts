@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { startChild } from "../sandbox/child.ts";
 import { GraphConnector } from "../src/engine/connectors/graph/connector.ts";
 import { graphSettingsSchema } from "../src/engine/connectors/graph/settings.ts";
+import { Comparisons, type Pair } from "./comparisons.ts";
 import type { Size } from "./connectors.ts";
-import { median, table } from "./measure.ts";
 
 export interface GraphReady {
   readonly url: string;
@@ -45,28 +45,22 @@ export async function run(size: Size): Promise<void> {
     const agent = new Agent({ ca: await readFile(ca), keepAlive: true });
     const filter = encodeURIComponent("userType eq 'Guest'");
     const first = `${url}/v1.0/users?$filter=${filter}&$select=${guestProperties.join(",")}&$top=999`;
-    const bare: number[] = [];
-    const imported: number[] = [];
+    const pairs: Pair[] = [];
     for (let round = -1; round < rounds; round++) {
       const loop = await timed(guests, () => bareLoop(first, agent, token));
       const whole = await timed(guests, () => fullImport(connector));
-      if (round < 0) continue; // both have warmed up
-      bare.push(loop);
-      imported.push(whole);
+      if (round >= 0) pairs.push([loop, whole]); // the first has warmed both up
     }
-    const ratios = imported.map((one, round) => one / bare[round]!);
-    const milliseconds = (times: readonly number[]) => median(times).toFixed(0);
-    console.log(
-      table([
-        [`${guests} guests, median of ${rounds} rounds in turns`, "ms", "ratio"],
-        ["bare paging loop", milliseconds(bare), "1.00"],
-        [
-          "full import (with delta token, deleted users, count)",
-          milliseconds(imported),
-          median(ratios).toFixed(2),
-        ],
-      ]),
-    );
+    const comparisons = new Comparisons("graph", size);
+    comparisons.add({
+      name: `${guests} guests`,
+      unit: "ms",
+      base: "bare paging loop",
+      ours: "full import, with delta token, deleted users and count",
+      rounds: pairs,
+      goal: { atMost: 1.3 },
+    });
+    comparisons.print();
     await connector.close();
     agent.destroy();
   } finally {

@@ -1,6 +1,7 @@
 /** `bench/results/README.md`: the kept results as tables, and plotted against the number of objects. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { type Comparison, cellsOf } from "./comparisons.ts";
 import type { StepResult } from "./engine.ts";
 import type { MemoryResult } from "./memory.ts";
 import { keptResults, type Results, resultsFolder } from "./results.ts";
@@ -14,6 +15,7 @@ export async function run(): Promise<void> {
     engineSection(of<StepResult>("engine")),
     memorySection(of<MemoryResult>("memory")),
     workersSection(of<WorkersResult>("workers")),
+    ...connectorParts.map(([part, title]) => connectorSection(title, of<Comparison>(`connectors-${part}`))),
   ].filter((section) => section !== null);
   const text = `# Results
 
@@ -89,6 +91,25 @@ ${alone.objects.toLocaleString("en")} new objects, 10 ms a request. ${machineLin
 | workers | ms | times as fast |
 |--:|--:|--:|
 ${results.results.map(({ workers, ms }) => `| ${workers} | ${ms.toFixed(0)} | ${(alone.ms / ms).toFixed(2)} |`).join("\n")}
+`;
+}
+
+const connectorParts = [
+  ["graph", "Connectors: import from Graph"],
+  ["import", "Connectors: import from Active Directory (Samba)"],
+  ["export", "Connectors: new accounts in Active Directory (Samba)"],
+  ["memory", "Connectors: memory of an import"],
+] as const;
+
+function connectorSection(title: string, results: Results<readonly Comparison[]> | undefined): string | null {
+  if (results === undefined) return null;
+  const rows = results.results.map((one) => `| ${[...cellsOf(one), one.rounds.length].join(" | ")} |`);
+  return `## ${title}
+
+${machineLine(results)}
+| | compared with | median | measured | median | median of the ratios | goal | rounds |
+|---|---|--:|---|--:|--:|---|--:|
+${rows.join("\n")}
 `;
 }
 

@@ -1,6 +1,7 @@
 import type { TlsOptions } from "node:tls";
 import { afterEach, expect, test } from "vitest";
 import { AdClient, equals } from "../../src/engine/connectors/ad/adClient.ts";
+import type { LdapEntry } from "../../src/engine/connectors/ad/ldapMessages.ts";
 import { adSettingsSchema, connectionTarget } from "../../src/engine/connectors/ad/settings.ts";
 import type { ConnectorErrorKind } from "../../src/engine/ports/connector.ts";
 import {
@@ -181,6 +182,45 @@ test("pages without an entry and without an end are found out", async () => {
     request.operation === search ? result(request, { cookie: "cookie-again" }) : undefined,
   );
   await expect(listed(client)).rejects.toEqual(failure("unreachable", /does not come to an end/));
+});
+
+test("a listing makes its items as entries arrive, and of whole entries only", async () => {
+  const { client } = await open((request) => {
+    if (request.operation !== search) return undefined;
+    const isRest = request.bytes.includes("member;range=2-*");
+    const group = isRest
+      ? entry(request, "CN=g", { "member;range=2-*": ["CN=2"] })
+      : entry(request, "CN=g", { member: [], "member;range=0-1": ["CN=0", "CN=1"] });
+    return Buffer.concat([group, isRest ? Buffer.alloc(0) : people(request, "a"), result(request)]);
+  });
+  const seen: [string, number][] = [];
+  const toItem = ({ dn, attributes }: LdapEntry): [string, number] => [
+    dn,
+    attributes.get("member")?.length ?? 0,
+  ];
+  for await (const { entries } of client.list("DC=x", { attributes: ["member"] }, toItem))
+    seen.push(...entries);
+  expect(seen.sort()).toEqual([
+    ["CN=a", 0],
+    ["CN=g", 3],
+  ]);
+});
+
+test("what an entry cannot be made of fails its own search, and no other request on the connection", async () => {
+  const { client, server } = await open((request) =>
+    request.operation === search ? Buffer.concat([people(request, "a", "b"), result(request)]) : undefined,
+  );
+  const toItem = () => {
+    throw new RangeError("not to be understood");
+  };
+  const [refused, other] = await Promise.allSettled([
+    client.list("DC=x", { attributes: ["cn"] }, toItem).next(),
+    client.read("CN=a", ["cn"]),
+  ]);
+  expect(refused).toMatchObject({ status: "rejected", reason: { name: "RangeError" } });
+  expect(other).toMatchObject({ status: "fulfilled", value: { dn: "CN=a" } });
+  expect((await client.read("CN=a", []))?.dn).toBe("CN=a");
+  expect(new Set(server.requests.map(({ connection }) => connection))).toEqual(new Set([1]));
 });
 
 test("a server that falls silent ends the connection, and the next call has a new one", async () => {

@@ -21,7 +21,11 @@ const refusal = (code: number) =>
 function directory(answer: (step: number, filter: string) => { count: number; more: boolean }) {
   const asked: { step: number; filter: string; attributes: readonly string[] }[] = [];
   const guid = (number: number) => Buffer.from(number.toString(16).padStart(32, "0"), "hex");
-  const client: Pick<AdClient, "search" | "dirSync"> = {
+  const client: Pick<AdClient, "search" | "list" | "dirSync"> = {
+    async *list(base, options, toItem) {
+      for await (const { entries, last } of client.search(base, options))
+        yield { entries: entries.map(toItem), last };
+    },
     async dirSync(_, { cookie, filter, attributes }): Promise<DirSyncAnswer> {
       const step = Number(cookie.toString() || "0");
       asked.push({ step, filter: String(filter), attributes });

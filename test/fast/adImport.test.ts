@@ -35,8 +35,12 @@ const anchor = (usn: bigint) => guidText(guid(usn));
 /** A directory that answers what the filter asks for, in an order of its own. */
 function directory(stored: readonly Stored[], mix: (list: Stored[]) => Stored[] = (list) => list) {
   const queries: { readonly low: bigint; readonly high: bigint }[] = [];
-  const client: Pick<AdClient, "search" | "dirSync"> = {
+  const client: Pick<AdClient, "search" | "list" | "dirSync"> = {
     dirSync: () => Promise.reject(new Error("not asked for")),
+    async *list(base, options, toItem) {
+      for await (const { entries, last } of client.search(base, options))
+        yield { entries: entries.map(toItem), last };
+    },
     async *search(base, { filter, controls = [], pageSize = 1000 }): AsyncGenerator<SearchPage> {
       const isShown = ({ deleted = false }: Stored) =>
         deleted === false ||

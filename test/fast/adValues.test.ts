@@ -181,7 +181,7 @@ test("settings have defaults", () => {
   expect(adSettingsSchema.parse(settings)).toMatchObject({
     operationTimeoutMs: 30_000,
     inFlight: 16,
-    pageSize: 1000,
+    pageSize: 500,
     stampAttribute: "adminDescription",
     randomPassword: true,
   });

@@ -22,14 +22,15 @@ import {
   UnbindRequest,
 } from "ldapts";
 import { ConnectorError } from "../../ports/connector.ts";
-import {
-  type ConnectionTarget,
-  type LdapAnswer,
-  LdapConnection,
-  type LdapRequest,
-} from "./ldapConnection.ts";
+import { type ConnectionTarget, LdapConnection, type LdapRequest, type TakeEntry } from "./ldapConnection.ts";
 import { bindFailure, directoryFailure, LdapError, resultCode } from "./ldapErrors.ts";
-import { dirSyncState, type LdapEntry, LdapProtocolError, pagedResultsCookie } from "./ldapMessages.ts";
+import {
+  dirSyncState,
+  type LdapEntry,
+  LdapProtocolError,
+  type LdapResult,
+  pagedResultsCookie,
+} from "./ldapMessages.ts";
 
 /**
  * The one place that speaks LDAP. ldapts gives the requests, filters and controls; connection, paging and
@@ -68,11 +69,25 @@ export class AdClient {
    * All entries that match, page by page; pages may be empty. `last` is true on the last page.
    * @throws LdapError when the directory refuses or cuts the answer; ConnectorError when it fails.
    */
-  async *search(base: string, options: SearchOptions): AsyncGenerator<SearchPage> {
+  search(base: string, options: SearchOptions): AsyncGenerator<SearchPage> {
+    return this.list(base, options, (entry) => entry);
+  }
+
+  /**
+   * The same, of each entry only what `toItem` makes of it. That is done as it arrives, so of a page never more is held
+   * than its items: raw, a page is several times as large, and fills the heap with what outlives its first collection.
+   */
+  async *list<Item>(
+    base: string,
+    options: SearchOptions,
+    toItem: (entry: LdapEntry) => Item,
+  ): AsyncGenerator<SearchPage<Item>> {
     const paging = new PagedResultsControl({ critical: true, value: { size: options.pageSize ?? 1000 } });
     const connection = await this.#connect(); // cookies are bound to the connection
     for (let emptyPages = 0; ; ) {
-      const { result, entries } = await this.#ask(
+      const entries: Item[] = [];
+      const incomplete: LdapEntry[] = [];
+      const result = await this.#ask(
         new SearchRequest({
           messageId: 0,
           baseDN: base,
@@ -82,10 +97,17 @@ export class AdClient {
           timeLimit: 0,
           controls: [paging, ...(options.controls ?? [])],
         }),
+        (entry) => {
+          if (isIncomplete(entry)) incomplete.push(entry);
+          else entries.push(toItem(entry));
+        },
         connection,
       );
       const value = result.controls.get(PagedResultsControl.type);
       const cookie = value === undefined ? Buffer.alloc(0) : understood(() => pagedResultsCookie(value));
+      for (const entry of incomplete) {
+        entries.push(toItem(await this.#completeRanges(entry, options.controls)));
+      }
       emptyPages = entries.length === 0 ? emptyPages + 1 : 0;
       if (emptyPages > emptyPagesMax && cookie.length > 0) {
         throw new ConnectorError(
@@ -93,8 +115,7 @@ export class AdClient {
           `${emptyPages} empty pages of ${base} in a row: the directory does not come to an end. Nothing is taken as complete.`,
         );
       }
-      const whole = await Promise.all(entries.map((entry) => this.#completeRanges(entry, options.controls)));
-      yield { entries: whole, last: cookie.length === 0 };
+      yield { entries, last: cookie.length === 0 };
       if (cookie.length === 0) return;
       paging.value = { size: options.pageSize ?? 1000, cookie };
     }
@@ -107,19 +128,8 @@ export class AdClient {
     options: ReadOptions = {},
   ): Promise<LdapEntry | undefined> {
     try {
-      const { entries } = await this.#ask(
-        new SearchRequest({
-          messageId: 0,
-          baseDN: dn,
-          scope: "base",
-          filter: present("objectClass"),
-          attributes: attributes.length === 0 ? ["1.1"] : [...attributes],
-          timeLimit: 0,
-          controls: [...(options.controls ?? [])],
-        }),
-      );
-      const [entry] = entries;
-      return entry && this.#completeRanges(entry, options.controls);
+      const entry = await this.#readOne(dn, attributes.length === 0 ? ["1.1"] : attributes, options.controls);
+      return entry && (await this.#completeRanges(entry, options.controls));
     } catch (error) {
       if (error instanceof LdapError && error.code === resultCode.noSuchObject) return undefined;
       throw error;
@@ -131,7 +141,8 @@ export class AdClient {
    * `attributes`, deleted objects among them. @throws LdapError, 50 without the right to replicate; ConnectorError
    */
   async dirSync(namingContext: string, options: DirSyncOptions): Promise<DirSyncAnswer> {
-    const { result, entries } = await this.#ask(
+    const entries: LdapEntry[] = [];
+    const result = await this.#ask(
       new SearchRequest({
         messageId: 0,
         baseDN: namingContext,
@@ -141,6 +152,7 @@ export class AdClient {
         timeLimit: 0,
         controls: [new DirSyncControl(options.cookie), domainScope],
       }),
+      (entry) => entries.push(entry),
     );
     const value = result.controls.get(dirSyncType);
     if (value === undefined) throw new ConnectorError("unreachable", "The answer to DirSync has no cookie.");
@@ -198,19 +210,41 @@ export class AdClient {
   async #openAndBind(): Promise<LdapConnection> {
     const connection = await LdapConnection.open(this.#target);
     const request = new BindRequest({ messageId: 0, dn: this.#bindDn, password: this.#bindPassword });
-    const { result } = await connection.request(request, this.#operationTimeoutMs);
+    const result = await connection.request(request, this.#operationTimeoutMs);
     if (result.code === resultCode.success) return connection;
     connection.close(new UnbindRequest({ messageId: 0 }));
     throw bindFailure(result, this.#target.url);
   }
 
-  async #ask(request: LdapRequest, bound?: LdapConnection): Promise<LdapAnswer> {
+  async #ask(request: LdapRequest, take?: TakeEntry, bound?: LdapConnection): Promise<LdapResult> {
     const connection = bound ?? (await this.#connect());
-    const answer = await connection.request(request, this.#operationTimeoutMs);
-    if (answer.result.code === resultCode.success) return answer;
-    if (answer.result.code === resultCode.operationsError)
-      connection.close(new UnbindRequest({ messageId: 0 }));
-    throw directoryFailure(answer.result) ?? new LdapError(answer.result);
+    const result = await connection.request(request, this.#operationTimeoutMs, take);
+    if (result.code === resultCode.success) return result;
+    if (result.code === resultCode.operationsError) connection.close(new UnbindRequest({ messageId: 0 }));
+    throw directoryFailure(result) ?? new LdapError(result);
+  }
+
+  async #readOne(
+    dn: string,
+    attributes: readonly string[],
+    controls: readonly Control[] = [],
+  ): Promise<LdapEntry | undefined> {
+    let found: LdapEntry | undefined;
+    await this.#ask(
+      new SearchRequest({
+        messageId: 0,
+        baseDN: dn,
+        scope: "base",
+        filter: present("objectClass"),
+        attributes: [...attributes],
+        timeLimit: 0,
+        controls: [...controls],
+      }),
+      (entry) => {
+        found ??= entry;
+      },
+    );
+    return found;
   }
 
   /**
@@ -218,7 +252,7 @@ export class AdClient {
    * for range by range. [MS-ADTS] 3.1.1.3.1.3.3
    */
   async #completeRanges(entry: LdapEntry, controls: readonly Control[] = []): Promise<LdapEntry> {
-    if (![...entry.attributes.keys()].some((name) => name.includes(";range="))) return entry;
+    if (!isIncomplete(entry)) return entry;
     const attributes = new Map<string, readonly Buffer[]>();
     for (const [key, firstValues] of entry.attributes) {
       const values = [...firstValues];
@@ -226,18 +260,8 @@ export class AdClient {
       while (range !== undefined && !range.endsWith("-*")) {
         const from = Number(range.split("-")[1]) + 1;
         const next = `${name};range=${from}-*`;
-        const { entries } = await this.#ask(
-          new SearchRequest({
-            messageId: 0,
-            baseDN: entry.dn,
-            scope: "base",
-            filter: present("objectClass"),
-            attributes: [next],
-            timeLimit: 0,
-            controls: [...controls],
-          }),
-        );
-        const found = [...(entries[0]?.attributes ?? [])].find(([type]) => type.startsWith(`${name};range=`));
+        const rest = await this.#readOne(entry.dn, [next], controls);
+        const found = [...(rest?.attributes ?? [])].find(([type]) => type.startsWith(`${name};range=`));
         const [, foundRange = ""] = found?.[0].split(";range=") ?? [];
         // What begins elsewhere would make a list with holes or doubles, or one without an end.
         if (found === undefined || foundRange.split("-")[0] !== String(from)) throw rangeLost(next);
@@ -271,8 +295,8 @@ export interface ReadOptions {
   readonly controls?: readonly Control[];
 }
 
-export interface SearchPage {
-  readonly entries: readonly LdapEntry[];
+export interface SearchPage<Item = LdapEntry> {
+  readonly entries: readonly Item[];
   readonly last: boolean;
 }
 
@@ -312,6 +336,11 @@ function understood<T>(read: () => T): T {
     if (!(error instanceof LdapProtocolError)) throw error;
     throw new ConnectorError("unreachable", `The answer is not LDAP (${error.message}).`, { cause: error });
   }
+}
+
+function isIncomplete({ attributes }: LdapEntry): boolean {
+  for (const name of attributes.keys()) if (name.includes(";range=")) return true;
+  return false;
 }
 
 /** Without the object's DN: what stops a step is told to the telemetry too, which holds nobody's name. */

@@ -73,7 +73,8 @@ export class AdConnector implements Connector {
     this.capabilities = {
       deltaImport: true,
       export: true,
-      exportBatchMax: settings.inFlight * 4,
+      // Before the first write of a batch and after its last the directory waits for us: seldom enough with so many.
+      exportBatchMax: settings.inFlight * 8,
       exportTimeoutMs: settings.operationTimeoutMs,
       dnSyntax: "dn",
     };

@@ -29,7 +29,8 @@ export function typesFilter(schema: AdSchema, ...further: Filter[]): Filter {
  */
 export function objectTypeOf(schema: AdSchema, entry: LdapEntry): AdObjectType | undefined {
   const structural = entry.attributes.get("objectclass")?.at(-1)?.toString("utf8").toLowerCase();
-  return [...schema.values()].find(({ name }) => name.toLowerCase() === structural);
+  for (const type of schema.values()) if (type.name.toLowerCase() === structural) return type;
+  return undefined;
 }
 
 export function anchorOf(entry: LdapEntry): string | undefined {

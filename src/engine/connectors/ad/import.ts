@@ -1,6 +1,14 @@
 import { z } from "zod";
 import { ConnectorError, type Cursor, type ImportEntry, type ImportPage } from "../../ports/connector.ts";
-import { type AdClient, all, atLeast, atMost, domainScope, showDeleted } from "./adClient.ts";
+import {
+  type AdClient,
+  all,
+  atLeast,
+  atMost,
+  domainScope,
+  type SearchPage,
+  showDeleted,
+} from "./adClient.ts";
 import { changesSince, presentCookies } from "./dirSync.ts";
 import type { DomainController } from "./domainController.ts";
 import {
@@ -143,7 +151,7 @@ export function requireSameDatabase(watermark: Watermark, dc: DomainController):
 }
 
 export interface ImportScope {
-  readonly client: Pick<AdClient, "search" | "dirSync">;
+  readonly client: Pick<AdClient, "search" | "list" | "dirSync">;
   readonly schema: AdSchema;
   readonly baseDn: string;
   readonly containers: readonly string[];
@@ -152,29 +160,35 @@ export interface ImportScope {
 
 /** Pages from `start` to the end. @throws ConnectorError */
 export async function* importFrom(scope: ImportScope, start: ImportPosition): AsyncGenerator<ImportPage> {
-  // One page is held back: only when no other follows is it known to be the last.
+  // A page that may be the last is held back: only when no other follows is it known to be.
   let held: ImportPage | null = null;
-  const pages = allPages(scope, start);
+  const steps = allPages(scope, start);
   try {
     for (;;) {
-      const { value, done } = await pages.next();
+      const { value, done } = await steps.next();
       if (done === true) {
         yield { entries: held?.entries ?? [], resumeAt: null, complete: completion(start, value) };
         return;
       }
       if (held !== null) yield held;
-      held = value;
+      held = value.mayBeLast ? value.page : null;
+      if (held === null) yield value.page;
     }
   } finally {
-    await pages.return(start.watermark);
+    await steps.return(start.watermark);
   }
+}
+
+interface Step {
+  readonly page: ImportPage;
+  readonly mayBeLast: boolean;
 }
 
 /** @returns the watermark that the import leaves: on the way it may have got another cookie. */
 async function* allPages(
   scope: ImportScope,
   start: ImportPosition,
-): AsyncGenerator<ImportPage, Watermark, undefined> {
+): AsyncGenerator<Step, Watermark, undefined> {
   let position = start;
   if (position.phase === "cookie") position = yield* takeCookie(scope, position);
   if (position.phase === "changes") position = yield* changes(scope, position);
@@ -206,12 +220,12 @@ async function* allPages(
 async function* takeCookie(
   scope: ImportScope,
   start: ImportPosition,
-): AsyncGenerator<ImportPage, ImportPosition, undefined> {
+): AsyncGenerator<Step, ImportPosition, undefined> {
   const { cookie: from, ...watermark } = start.watermark;
   for await (const { cookie, last } of presentCookies(scope, from)) {
     const reached = { ...start, watermark: { ...watermark, cookie } };
     if (last) return { ...reached, phase: "marked" };
-    yield { entries: [], resumeAt: toJson(reached) };
+    yield { page: { entries: [], resumeAt: toJson(reached) }, mayBeLast: false };
   }
   return { ...start, watermark, phase: "marked" };
 }
@@ -219,13 +233,14 @@ async function* takeCookie(
 async function* changes(
   scope: ImportScope,
   start: ImportPosition,
-): AsyncGenerator<ImportPage, ImportPosition, undefined> {
+): AsyncGenerator<Step, ImportPosition, undefined> {
   let position = start;
   for await (const page of changesSince(scope, start.watermark.cookie ?? "")) {
     position = { ...position, watermark: { ...position.watermark, cookie: page.cookie } };
     const entries = page.entries.flatMap((entry) => toEntries(scope, "delta", entry) ?? []);
-    entries.push(...(await referrers(scope, page.renamed)));
-    if (entries.length > 0) yield { entries, resumeAt: toJson(position) };
+    const renamed = page.renamed.map((entry) => ({ dn: entry.dn, isTombstone: isTombstone(entry) }));
+    entries.push(...(await referrers(scope, renamed)));
+    if (entries.length > 0) yield { page: { entries, resumeAt: toJson(position) }, mayBeLast: true };
   }
   return position;
 }
@@ -234,7 +249,7 @@ async function* windows(
   scope: ImportScope,
   start: ImportPosition,
   bases: readonly string[],
-): AsyncGenerator<ImportPage> {
+): AsyncGenerator<Step> {
   const high = start.watermark.usn;
   let { container, low, width } = start;
   for (; container < bases.length; container++, low = 0n, width = firstWidth) {
@@ -243,14 +258,16 @@ async function* windows(
       let count = 0;
       for await (const page of readWindow(scope, start, bases[container]!, low, end)) {
         count += page.entries.length;
-        const entries = page.entries.flatMap((entry) => toEntries(scope, start.kind, entry) ?? []);
+        const entries = page.entries.flatMap(({ entry }) => entry ?? []);
         if (start.kind === "delta" && start.phase !== "referrers") {
           entries.push(...(await referrers(scope, page.entries)));
         }
         const next = page.last
           ? { low: end + 1n, width: nextWidth(width, count) }
-          : { low, width: narrower(usnAttribute(start), width, low, page.entries) };
-        if (entries.length > 0) yield { entries, resumeAt: toJson({ ...start, container, ...next }) };
+          : { low, width: narrower(width, low, page.entries) };
+        if (entries.length === 0) continue;
+        const resumeAt = toJson({ ...start, container, ...next });
+        yield { page: { entries, resumeAt }, mayBeLast: page.last };
       }
       low = end + 1n;
       width = nextWidth(width, count);
@@ -259,8 +276,11 @@ async function* windows(
 }
 
 /** Those that refer to objects that may have been renamed. Deleted ones have no referrers any more. */
-async function referrers(scope: ImportScope, changed: readonly LdapEntry[]): Promise<ImportEntry[]> {
-  const dns = changed.filter((entry) => !isTombstone(entry)).map(({ dn }) => dn);
+async function referrers(
+  scope: ImportScope,
+  changed: readonly Pick<Listed, "dn" | "isTombstone">[],
+): Promise<ImportEntry[]> {
+  const dns = changed.filter((one) => !one.isTombstone).map(({ dn }) => dn);
   const entries: ImportEntry[] = [];
   for await (const page of referrersOf(scope, dns)) {
     entries.push(...page.flatMap((entry) => toEntries(scope, "delta", entry) ?? []));
@@ -276,22 +296,42 @@ function completion(start: ImportPosition, left: Watermark): NonNullable<ImportP
 const isMarked = ({ kind, phase }: ImportPosition) => kind === "delta" && phase === "marked";
 const usnAttribute = (position: ImportPosition) => (isMarked(position) ? "uSNChanged" : "uSNCreated");
 
+/** What an import needs of an object in a window. */
+interface Listed {
+  /** Undefined for what is none of ours. */
+  readonly entry: ImportEntry | undefined;
+  readonly dn: string;
+  readonly isTombstone: boolean;
+  /** The update sequence number by which it was found. */
+  readonly number: string | undefined;
+}
+
 async function* readWindow(
   scope: ImportScope,
   position: ImportPosition,
   base: string,
   low: bigint,
   end: bigint,
-): AsyncGenerator<{ readonly entries: readonly LdapEntry[]; readonly last: boolean }> {
+): AsyncGenerator<SearchPage<Listed>> {
   const attribute = usnAttribute(position);
   const types = position.phase === "referrers" ? typesWithReferences(scope.schema) : scope.schema;
   try {
-    yield* scope.client.search(base, {
+    const options = {
       filter: typesFilter(types, all(atLeast(attribute, low), atMost(attribute, end))),
       attributes: [...readAttributes(scope.schema), attribute],
       controls: isMarked(position) ? [domainScope, ...showDeleted] : [domainScope],
       pageSize: scope.pageSize,
-    });
+    };
+    yield* scope.client.list(
+      base,
+      options,
+      (entry): Listed => ({
+        entry: toEntries(scope, position.kind, entry),
+        dn: entry.dn,
+        isTombstone: isTombstone(entry),
+        number: firstText(entry, attribute),
+      }),
+    );
   } catch (error) {
     throw error instanceof LdapError ? readFailure(error, `Listing ${base}`) : error;
   }
@@ -314,9 +354,9 @@ function nextWidth(width: bigint, count: number): bigint {
 }
 
 /** The width for whoever has to begin this window again: half, or up to the middle of what was just seen. */
-function narrower(attribute: string, width: bigint, low: bigint, entries: readonly LdapEntry[]): bigint {
+function narrower(width: bigint, low: bigint, entries: readonly Listed[]): bigint {
   const numbers = entries
-    .map((entry) => firstText(entry, attribute))
+    .map(({ number }) => number)
     .filter((text) => text !== undefined)
     .map(BigInt)
     .sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));

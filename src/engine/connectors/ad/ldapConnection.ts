@@ -10,12 +10,6 @@ export interface LdapRequest {
   write(): Buffer;
 }
 
-export interface LdapAnswer {
-  readonly result: LdapResult;
-  /** In the order of arrival; only searches have any. */
-  readonly entries: readonly LdapEntry[];
-}
-
 export interface ConnectionTarget {
   /** `ldaps://host[:port]` */
   readonly url: string;
@@ -23,11 +17,16 @@ export interface ConnectionTarget {
   readonly connectTimeoutMs: number;
 }
 
+/** Called for each entry as it arrives; only searches have any. */
+export type TakeEntry = (entry: LdapEntry) => void;
+
 interface PendingRequest {
-  readonly entries: LdapEntry[];
+  take: TakeEntry | undefined;
+  /** Of `take`, which then gets no more. */
+  failure?: { readonly error: unknown };
   readonly timer: NodeJS.Timeout;
-  readonly resolve: (answer: LdapAnswer) => void;
-  readonly reject: (error: ConnectorError) => void;
+  readonly resolve: (result: LdapResult) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 const messageIdMax = 2 ** 31 - 1;
@@ -89,21 +88,24 @@ export class LdapConnection {
 
   /**
    * @param silenceMs ends the connection when nothing has come for this request for so long.
-   * @throws ConnectorError "unreachable": whether a write was done is unknown.
+   * @throws ConnectorError "unreachable": whether a write was done is unknown; and what `take` throws.
    */
-  request(request: LdapRequest, silenceMs: number): Promise<LdapAnswer> {
+  request(request: LdapRequest, silenceMs: number, take?: TakeEntry): Promise<LdapResult> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     this.#lastId = this.#lastId === messageIdMax ? 1 : this.#lastId + 1;
     const id = this.#lastId;
     request.messageId = id;
     const bytes = request.write();
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#end(connectionFailure(new Error(`no answer within ${silenceMs / 1000} s`), this.#url));
-      }, silenceMs);
-      this.#pending.set(id, { entries: [], timer, resolve, reject });
-      this.#socket.write(bytes);
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<LdapResult>();
+    this.#pending.set(id, { take, timer: this.#silenceTimer(silenceMs), resolve, reject });
+    this.#socket.write(bytes);
+    return promise;
+  }
+
+  #silenceTimer(silenceMs: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#end(connectionFailure(new Error(`no answer within ${silenceMs / 1000} s`), this.#url));
+    }, silenceMs);
   }
 
   /** Sends `farewell` (an unbind) and closes. What is still pending fails. */
@@ -129,11 +131,13 @@ export class LdapConnection {
         const pending = this.#pending.get(response.id);
         if (pending === undefined) return; // the answer to a request that has failed with its connection
         pending.timer.refresh();
-        if (response.kind === "entry") pending.entries.push(response.entry);
+        if (response.kind === "entry") takeEntry(pending, response.entry);
         if (response.kind !== "result") return;
         this.#pending.delete(response.id);
         clearTimeout(pending.timer);
-        pending.resolve({ result: response.result, entries: pending.entries });
+        pending.take = undefined;
+        if (pending.failure === undefined) pending.resolve(response.result);
+        else pending.reject(pending.failure.error);
       });
     } catch (error) {
       if (!(error instanceof LdapProtocolError)) throw error;
@@ -154,5 +158,15 @@ export class LdapConnection {
       reject(failure);
     }
     this.#pending.clear();
+  }
+}
+
+/** Other requests share the connection, so a failure is told to its own request alone. */
+function takeEntry(pending: PendingRequest, entry: LdapEntry): void {
+  if (pending.failure !== undefined) return;
+  try {
+    pending.take?.(entry);
+  } catch (error) {
+    pending.failure = { error };
   }
 }

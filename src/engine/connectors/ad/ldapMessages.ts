@@ -54,17 +54,24 @@ interface Element {
   readonly end: number;
 }
 
-/** The element whose header stands at `at`; undefined while the header is not complete. */
-function header(bytes: Buffer, at: number): Element | undefined {
+/** Where the content of the element at `at` begins; undefined while its header is not complete. */
+function contentStart(bytes: Buffer, at: number): number | undefined {
   if (bytes.length < at + 2) return undefined;
-  const tag = bytes[at]!;
   const first = bytes[at + 1]!;
-  if (first < 0x80) return { tag, start: at + 2, end: at + 2 + first };
+  if (first < 0x80) return at + 2;
   const count = first & 0x7f;
   if (count === 0 || count > 4) throw new LdapProtocolError(`length of ${count} octets`);
-  if (bytes.length < at + 2 + count) return undefined;
-  const start = at + 2 + count;
-  return { tag, start, end: start + bytes.readUIntBE(at + 2, count) };
+  return bytes.length < at + 2 + count ? undefined : at + 2 + count;
+}
+
+function contentEnd(bytes: Buffer, at: number, start: number): number {
+  const first = bytes[at + 1]!;
+  return start + (first < 0x80 ? first : bytes.readUIntBE(at + 2, start - at - 2));
+}
+
+function header(bytes: Buffer, at: number): Element | undefined {
+  const start = contentStart(bytes, at);
+  return start === undefined ? undefined : { tag: bytes[at]!, start, end: contentEnd(bytes, at, start) };
 }
 
 function element(bytes: Buffer, at: number, limit: number, tag?: number): Element {
@@ -143,17 +150,58 @@ function parseMessage(bytes: Buffer, message: Element): LdapResponse {
 }
 
 function parseEntry(bytes: Buffer, operation: Element): LdapEntry {
-  const name = element(bytes, operation.start, operation.end, tags.octetString);
+  const reader = new EntryReader(bytes, operation.start);
+  const dn = reader.text(reader.enter(operation.end));
   const attributes = new Map<string, readonly Buffer[]>();
-  for (const attribute of children(bytes, element(bytes, name.end, operation.end, tags.sequence))) {
-    const [type, values] = children(bytes, attribute);
-    if (type === undefined || values === undefined) throw new LdapProtocolError("attribute without values");
-    attributes.set(
-      text(bytes, type).toLowerCase(),
-      children(bytes, values).map(({ start, end }) => bytes.subarray(start, end)),
-    );
+  for (const end = reader.enter(operation.end); reader.at < end; ) {
+    const attributeEnd = reader.enter(end);
+    const type = reader.text(reader.enter(attributeEnd));
+    attributes.set(type.toLowerCase(), reader.values(reader.enter(attributeEnd)));
+    reader.at = attributeEnd;
   }
-  return { dn: text(bytes, name), attributes };
+  return { dn, attributes };
+}
+
+/** Walks by position, since an import reads a hundred elements for every entry: none of them becomes an object. */
+class EntryReader {
+  readonly #bytes: Buffer;
+  at: number;
+
+  constructor(bytes: Buffer, at: number) {
+    this.#bytes = bytes;
+    this.at = at;
+  }
+
+  /** Goes to the content of the element that begins here. @returns where it ends */
+  enter(limit: number): number {
+    const start = contentStart(this.#bytes, this.at);
+    const end = start === undefined ? Infinity : contentEnd(this.#bytes, this.at, start);
+    if (start === undefined || end > limit) {
+      throw new LdapProtocolError("element reaches beyond its parent");
+    }
+    this.at = start;
+    return end;
+  }
+
+  text(end: number): string {
+    const found = this.#bytes.toString("utf8", this.at, end);
+    this.at = end;
+    return found;
+  }
+
+  values(end: number): Buffer[] {
+    if (this.at === end) return [];
+    const found = [this.#value(end)]; // most have one, and an array that grows begins with room for many
+    while (this.at < end) found.push(this.#value(end));
+    return found;
+  }
+
+  #value(limit: number): Buffer {
+    const end = this.enter(limit);
+    const found = this.#bytes.subarray(this.at, end);
+    this.at = end;
+    return found;
+  }
 }
 
 function parseControls(bytes: Buffer, at: number, limit: number): ReadonlyMap<string, Buffer> {

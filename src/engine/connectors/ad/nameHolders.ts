@@ -34,14 +34,22 @@ export function namesOf({ attributes }: Pick<ExportChange, "attributes">): Name[
   });
 }
 
-/** Which of the changes want a name that somebody has, by their ids: one look for all of them. */
+/** So many names in one filter. */
+const namesAtOnce = 128;
+
+/** Which of the changes want a name that somebody has, by their ids: one look for many of them. */
 export async function changesThatMeetHolders(
   scope: NameScope,
   changes: readonly ExportChange[],
 ): Promise<ReadonlySet<string>> {
   const wanted = changes.flatMap((change) => namesOf(change).map((name) => ({ ...name, change })));
-  if (wanted.length === 0) return new Set();
-  const holders = await refusalsAsFailures("Looking for holders of names", () => holdersOf(scope, wanted));
+  const parts = Array.from({ length: Math.ceil(wanted.length / namesAtOnce) }, (_, part) =>
+    wanted.slice(part * namesAtOnce, (part + 1) * namesAtOnce),
+  );
+  const found = parts.map((names) =>
+    refusalsAsFailures("Looking for holders of names", () => holdersOf(scope, names)),
+  );
+  const holders = (await Promise.all(found)).flat();
   const held = new Map<string, string[]>();
   for (const holder of holders) {
     const anchor = holder.attributes.get("objectguid")?.[0]?.toString("hex") ?? "";

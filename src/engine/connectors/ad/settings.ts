@@ -48,8 +48,11 @@ export const adSettingsSchema = z
     operationTimeoutMs: z.number().int().min(1000).default(30_000),
     /** Requests on their way at the same time. */
     inFlight: z.number().int().min(1).max(64).default(16),
-    /** Active Directory sends at most 1,000 entries a page unless its MaxPageSize was raised. */
-    pageSize: z.number().int().min(1).max(5000).default(1000),
+    /**
+     * Active Directory sends at most 1,000 entries a page unless its MaxPageSize was raised. Half of that takes as long, and
+     * keeps the heap small: what is alive of a page at a collection is what makes V8 widen its space for new objects.
+     */
+    pageSize: z.number().int().min(1).max(5000).default(500),
     /** Tells our own accounts from foreign ones that hold a name we want. */
     stampAttribute: z.string().default("adminDescription"),
     /**

@@ -11,12 +11,22 @@ import type { AdAttribute } from "./schema.ts";
 
 /** GUID text (lower case) of the 16 bytes of objectGUID: the first three fields are little-endian. [MS-DTYP] 2.3.4.2 */
 export function guidText(bytes: Buffer): string {
-  const swapped = Buffer.from(bytes);
-  swapped.subarray(0, 4).reverse();
-  swapped.subarray(4, 6).reverse();
-  swapped.subarray(6, 8).reverse();
-  return swapped.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  let at = 0;
+  for (const index of guidOrder) {
+    if (index < 0) {
+      guidScratch[at++] = hyphen;
+      continue;
+    }
+    const byte = bytes[index]!;
+    guidScratch[at++] = hexDigits[byte >>> 4]!;
+    guidScratch[at++] = hexDigits[byte & 15]!;
+  }
+  return guidScratch.toString("latin1"); // put together of strings, it would keep all its parts
 }
+const hyphen = 0x2d;
+const guidOrder = [3, 2, 1, 0, -1, 5, 4, -1, 7, 6, -1, 8, 9, -1, 10, 11, 12, 13, 14, 15];
+const hexDigits = Buffer.from("0123456789abcdef");
+const guidScratch = Buffer.alloc(36);
 
 /** Addresses an object wherever it is now. [MS-ADTS] 3.1.1.3.1.2.4 */
 export const byGuid = (anchor: string) => `<GUID=${anchor}>`;

@@ -199,6 +199,7 @@ export function notGraph(what: string): ConnectorError {
 function bodyOf(call: Call): unknown {
   if (call.failure !== undefined) throw call.failure;
   const answer = call.answer!;
+  delete call.answer;
   if (answer.status < 200 || answer.status > 299) throw answerFailure(answer);
   return answer.body;
 }

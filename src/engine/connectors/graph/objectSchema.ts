@@ -75,6 +75,10 @@ export function selectAttributes(
   const attributes = new Map(names.map((name) => [name, attributeNamed(name, connector, type)]));
   const references = [...attributes.values()].filter((attribute) => attribute.type === "reference");
   const plain = [...attributes.values()].filter((attribute) => attribute.type !== "reference");
+  const paths = [...attributes.values()].map((attribute) => {
+    const [property, part] = attribute.name.split(".", 2);
+    return { attribute, property: property!, part };
+  });
   const properties = new Set(["id", ...plain.map(({ name }) => name.split(".", 1)[0]!)]);
   return {
     schema: { name: type.name, attributes },
@@ -82,8 +86,8 @@ export function selectAttributes(
     references,
     attributesOf: (object) => {
       const values: Record<string, AttributeValue> = {};
-      for (const attribute of attributes.values()) {
-        const value = attributeValue(attribute, jsonAt(object, attribute.name));
+      for (const { attribute, property, part } of paths) {
+        const value = attributeValue(attribute, jsonAt(object, property, part));
         if (value !== undefined) values[attribute.name] = value;
       }
       return values;
@@ -134,9 +138,8 @@ function attributeNamed(name: string, connector: string, type: GraphTypeSchema):
   );
 }
 
-function jsonAt(object: GraphObject, name: string): unknown {
-  const [property, part] = name.split(".", 2);
-  const json = object[property!];
+function jsonAt(object: GraphObject, property: string, part: string | undefined): unknown {
+  const json = object[property];
   if (part === undefined || json === null || json === undefined) return json;
   return (json as Record<string, unknown>)[part];
 }

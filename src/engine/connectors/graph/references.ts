@@ -31,6 +31,8 @@ export async function withReferences(
   objects: readonly GraphObject[],
   context: ConnectorContext,
 ): Promise<(GraphObject | undefined)[]> {
+  const { expanded, readApart } = type;
+  if (expanded === undefined && readApart.length === 0) return [...objects];
   const readings = objects.flatMap((object, index): Reading[] =>
     relationshipsToRead(type, object).map((relationship) => ({
       index,
