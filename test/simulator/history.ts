@@ -103,6 +103,8 @@ export interface History {
   /** The effect after which a process dies, of all effects of the history; null: none beside those by chance. */
   readonly crashAt: number | null;
   readonly events: readonly Event[];
+  /** What is run when nothing goes wrong any more, before all is looked at. */
+  readonly calm: "initial" | "delta";
 }
 
 const profiles = [
@@ -139,6 +141,7 @@ export function historyOf(seed: number): History {
     objectsPerMessage: chance.one([1 / 16, 1 / 16, 8, 1_000]),
     crashAt: null,
     events,
+    calm: chance.happens(0.5) ? "initial" : "delta",
   };
 }
 
