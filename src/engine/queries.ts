@@ -4,6 +4,7 @@ import { anchorsOf, type ConnectorSpaceFilter, meetsFilter, stateOf } from "./co
 import { heldAttributes } from "./core/exportFlow.ts";
 import { shards } from "./core/identity.ts";
 import type { ConnectorSpaceObject, MetaverseObject, ObjectError, PendingExport } from "./core/model.ts";
+import { refusalOf } from "./core/objectErrors.ts";
 import { synchronizationKey } from "./core/ruleVersions.ts";
 import { attributesToJson } from "./core/values.ts";
 import { type Engine, ProfileNotSupported } from "./engine.ts";
@@ -218,7 +219,7 @@ export class Queries {
         object.metaverseId === null
           ? null
           : await this.#engine.holds.get(object.metaverseId, isoTime(this.#engine.options.clock.now())),
-      error: object.error === null ? null : errorToJson(object.error),
+      error: object.error === null ? null : errorToJson(object.error, refusalOf(object.error)?.retry),
     };
   }
 
@@ -390,7 +391,7 @@ function expectedToJson(expected: NonNullable<ConnectorSpaceObject["unconfirmed"
   );
 }
 
-function errorToJson({ retry, ...error }: ObjectError) {
+function errorToJson({ retry: _, refusal: __, ...error }: ObjectError, retry: ObjectError["retry"]) {
   if (retry === undefined) return error;
   return retry.at === null ? { ...error, quarantined: true } : { ...error, retryAt: retry.at };
 }

@@ -1,7 +1,9 @@
 /** What a pending export counts as, what a refusal makes of it, limits, and the order of a plan. */
 import { describe, expect, test } from "vitest";
+import { retried } from "../../src/engine/core/byHand.ts";
 import { afterExport, escrowed, exportKind, resting } from "../../src/engine/core/exporting.ts";
 import { inExportOrder, plannedChange } from "../../src/engine/core/exportOrder.ts";
+import { FlowError } from "../../src/engine/core/flow.ts";
 import { exceededExportLimit } from "../../src/engine/core/limits.ts";
 import {
   type AttributeChange,
@@ -9,7 +11,10 @@ import {
   newConnectorSpaceObject,
   type PendingExport,
 } from "../../src/engine/core/model.ts";
+import { withoutErrorOf } from "../../src/engine/core/objectErrors.ts";
 import { defaultLimits } from "../../src/engine/core/readConnectors.ts";
+import { decideStaging } from "../../src/engine/core/staging.ts";
+import { synchronizationError } from "../../src/engine/core/synchronize.ts";
 import { type AttributeValue, reference } from "../../src/engine/core/values.ts";
 
 const change = (name: string, before?: AttributeValue, after?: AttributeValue): AttributeChange => ({
@@ -97,6 +102,40 @@ describe("a refused change", () => {
       { schemas: [], retries, now: minute(1) },
     ).object;
     expect(sent).toMatchObject({ error: null, pendingExport: null, exported: true });
+  });
+
+  test("stays quarantined while other work fails with its object, and shows again when that is mended", () => {
+    let object = account("a", { pendingExport: pending("update", [change("mail", undefined, "x")]) });
+    for (let count = 0; count < 7; count++) object = refuse(object, minute(0));
+    const refused = object.error!;
+    const failing = (one: ConnectorSpaceObject): ConnectorSpaceObject => ({
+      ...one,
+      error: synchronizationError(one, new FlowError("flow-failed", "no", "a rule"), minute(1)),
+    });
+    const failed = failing(failing(object));
+    expect(failed.error).toMatchObject({ phase: "synchronization", retryCount: 1 });
+    expect(resting(failed, minute(9))).toBe(true);
+    expect(withoutErrorOf(failed.error, "synchronization")).toEqual(refused);
+    const image = { objectType: "user", dn: failed.dn, attributes: {} };
+    const exported = { change: "update", expected: { sn: "Lee" } } as const;
+    const imported = decideStaging(
+      { ...failed, unconfirmed: exported },
+      { kind: "object", anchor: failed.anchor!, image },
+      { connector: "ADMA", now: minute(2), retainMs: null, schemas: [], inScope: () => true },
+    );
+    const seen = (imported as Extract<typeof imported, { kind: "write" }>).object;
+    expect(seen.error).toMatchObject({ phase: "import", code: "exported-change-not-reimported" });
+    expect(resting(seen, minute(9))).toBe(true);
+    expect(refuse(seen, minute(9)).error).toMatchObject({ retryCount: 7, firstOccurred: minute(0) });
+    expect(retried(seen).error).not.toHaveProperty("refusal");
+    expect(resting(retried(seen), minute(9))).toBe(false);
+    const sent = afterExport(
+      escrowed(seen, "run"),
+      { kind: "exported", anchor: seen.anchor!, dn: seen.dn },
+      { schemas: [], retries, now: minute(9) },
+    ).object;
+    expect(sent.error).toMatchObject({ phase: "import" });
+    expect(sent.error).not.toHaveProperty("refusal");
   });
 });
 

@@ -1,5 +1,6 @@
 /** What a person decides about one object, over what the rules have decided; each can be undone by another. */
 import { type ConnectorSpaceObject, type MetaverseObject, unclaimed } from "./model.ts";
+import { withoutErrorOf } from "./objectErrors.ts";
 import { disconnected } from "./outbound.ts";
 
 /** Why it cannot be done, for the person who asked. */
@@ -50,13 +51,13 @@ export function disconnectedByHand(
   if (!linked && object.disconnector === as) return object;
   return {
     ...disconnected(object, as),
-    error: object.error?.phase === "synchronization" ? null : object.error,
+    error: withoutErrorOf(object.error, "synchronization"),
   };
 }
 
 /** What failed before is tried as if for the first time: a refused change neither rests nor is quarantined. */
 export function retried(object: ConnectorSpaceObject): ConnectorSpaceObject {
   if (object.error === null) return object;
-  const { retry: _, ...error } = object.error;
+  const { retry: _, refusal: __, ...error } = object.error;
   return { ...object, error: { ...error, retryCount: 0 } };
 }

@@ -2,6 +2,7 @@
  * What the outbound rules that hold for a metaverse object give its target: the value of each attribute, what is
  * recalled from it, and the pending export that brings it from how it looks to how it should.
  */
+
 import { isDeepStrictEqual } from "node:util";
 import type { SyncConfiguration } from "./configuration.ts";
 import { accountDisable } from "./exporting.ts";
@@ -14,6 +15,7 @@ import {
   importedImage,
   type PendingExport,
 } from "./model.ts";
+import { withoutErrorOf } from "./objectErrors.ts";
 import type { OutboundDecision } from "./outbound.ts";
 import type { ProvisioningPlan } from "./provisioning.ts";
 import type { AttributeInfo, CompiledFlow, CompiledRule, MergeType } from "./rules.ts";
@@ -173,7 +175,7 @@ export function updated(
       : pendingExport,
     wantedBits,
     recallable: isDeepStrictEqual(target.recallable, given) ? target.recallable : given,
-    error: pendingExport === null && target.error?.phase === "export" ? null : target.error,
+    error: pendingExport === null ? withoutErrorOf(target.error, "export") : target.error,
   };
   return { kind: "flow", object, held, reason };
 }

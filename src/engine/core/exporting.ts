@@ -11,6 +11,7 @@ import {
   type PendingExport,
   type UnconfirmedExport,
 } from "./model.ts";
+import { refusalOf, withoutErrorOf } from "./objectErrors.ts";
 import { syntaxesOf } from "./schema.ts";
 import { type AttributeValue, attributesEqual, attributesToJson, dnKey } from "./values.ts";
 
@@ -48,8 +49,9 @@ export function exportKind(
 
 /** Why a pending export is not sent now: it was refused before, and nothing has changed since. */
 export function resting({ escrow, pendingExport, error }: ConnectorSpaceObject, now: string): boolean {
-  if (escrow !== null || pendingExport === null || error?.retry === undefined) return false;
-  const { at, digest } = error.retry;
+  const retry = refusalOf(error)?.retry;
+  if (escrow !== null || pendingExport === null || retry === undefined) return false;
+  const { at, digest } = retry;
   return (at === null || at > now) && digest === exportDigest(pendingExport);
 }
 
@@ -126,7 +128,7 @@ export function afterExport(
   const later = pending.attributes.filter(({ name }) => without.includes(name));
   const done = pending.attributes.filter(({ name }) => !without.includes(name));
   if (result.kind === "failed") {
-    const repeated = object.error?.phase === "export" ? object.error : null;
+    const repeated = refusalOf(object.error);
     const retryCount = repeated === null ? 0 : repeated.retryCount + 1;
     const retry = retryAfter(pending, retryCount + 1, retries, now);
     const error: ObjectError = {
@@ -160,7 +162,7 @@ export function afterExport(
       pendingExport: later.length === 0 ? null : { ...pending, change: "update", attributes: later },
       unconfirmed: unconfirmedAfter(object, { ...sent, attributes: done }, schemas),
       exported: object.metaverseId !== null,
-      error: object.error?.phase === "export" ? null : object.error,
+      error: withoutErrorOf(object.error, "export"),
     },
     counter,
     error: null,

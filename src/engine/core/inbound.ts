@@ -13,6 +13,7 @@ import type { SyncConfiguration } from "./configuration.ts";
 import { evaluateFlow, type FlowContext, FlowError, type Offer, own } from "./flow.ts";
 import { projectedId } from "./identity.ts";
 import { type ConnectorSpaceObject, type Image, importedImage, type MetaverseObject } from "./model.ts";
+import { withoutErrorOf } from "./objectErrors.ts";
 import { ledOn, noReferences, type References } from "./references.ts";
 import { anyMetaverseObjectType, type CompiledRule, canLink, type MergeType } from "./rules.ts";
 import { compileScope, type ScopeContext, type ScopeTest } from "./scope.ts";
@@ -245,7 +246,7 @@ export function asDisconnector(
     wantedBits: object.metaverseId === null ? object.wantedBits : {},
     exported: false,
     recallable: {},
-    error: object.error?.phase === "synchronization" ? null : object.error,
+    error: withoutErrorOf(object.error, "synchronization"),
   };
 }
 

@@ -64,6 +64,8 @@ export interface ObjectError {
   readonly stack?: string;
   /** Of a refused export: when it is tried again. Without it the next export does. */
   readonly retry?: ExportRetry;
+  /** Of an import or a synchronisation: the refused export that stands behind it. */
+  readonly refusal?: ObjectError;
 }
 
 /** A refused change rests; a change that differs from it does not. */

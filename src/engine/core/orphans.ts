@@ -4,6 +4,7 @@
  *   found ──► disableAfter ──► disabled ──► deleteAfter ──► deleted
  *     └──────────┴───────────────┴── joined: theirs whose it is, enabled again if its rules want it so
  */
+
 import { isDeepStrictEqual } from "node:util";
 import type { ConnectorConfiguration, SyncConfiguration } from "./configuration.ts";
 import { accountDisable, isDisabled } from "./exporting.ts";
@@ -16,6 +17,7 @@ import {
   importedImage,
   type PendingExport,
 } from "./model.ts";
+import { withoutErrorOf } from "./objectErrors.ts";
 import { canLink } from "./rules.ts";
 
 type OrphanTimes = NonNullable<ConnectorConfiguration["orphans"]>;
@@ -128,7 +130,7 @@ function withOrphan(
       : isEnabled && object.unconfirmed === null
         ? {}
         : object.wantedBits,
-    error: wanted === null && object.error?.phase === "export" ? null : object.error,
+    error: wanted === null ? withoutErrorOf(object.error, "export") : object.error,
   };
 }
 

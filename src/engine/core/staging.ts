@@ -13,6 +13,7 @@ import {
   newConnectorSpaceObject,
   type ObjectError,
 } from "./model.ts";
+import { withoutErrorOf, withRefusal } from "./objectErrors.ts";
 import { syntaxesOf } from "./schema.ts";
 import { attributesEqual, dnKey } from "./values.ts";
 
@@ -127,7 +128,7 @@ function stageImage(
       pendingImport: unchanged ? object.pendingImport : { change, image },
       unconfirmed: null,
       absence: returned ? null : object.absence,
-      error: error ?? (object.error?.phase === "import" ? null : object.error),
+      error: error === null ? withoutErrorOf(object.error, "import") : withRefusal(error, object.error),
     },
   };
 }

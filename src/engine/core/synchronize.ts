@@ -8,6 +8,7 @@
  *
  * What fails for one object is its error; the others, and the other targets, go on.
  */
+
 import { isDeepStrictEqual } from "node:util";
 import {
   askDeletion,
@@ -42,6 +43,7 @@ import {
   type ObjectError,
   unclaimed,
 } from "./model.ts";
+import { withoutErrorOf, withRefusal } from "./objectErrors.ts";
 import {
   decideDeprovisioning,
   decideOutbound,
@@ -188,7 +190,7 @@ export function synchronizationError(
 ): ObjectError {
   const previous = last?.code === failure.code ? last : null;
   const stack = failure instanceof ExtensionError ? failure.extensionStack : null;
-  return {
+  const error: ObjectError = {
     phase: "synchronization",
     code: failure.code,
     message: failure.message,
@@ -198,6 +200,7 @@ export function synchronizationError(
     retryCount: previous === null ? 0 : previous.retryCount + 1,
     ...(stack !== null && { stack }),
   };
+  return withRefusal(error, last);
 }
 
 /** How one linked object leaves the first stage. */
@@ -345,7 +348,7 @@ class Synchronization {
       metaverseId: this.#input.metaverse.id,
       linking: null,
       disconnector: "normal",
-      error: object.error?.phase === "synchronization" ? null : object.error,
+      error: withoutErrorOf(object.error, "synchronization"),
     };
     if (object.connector !== this.#input.syncing || image === null) return linked;
     return {

@@ -11,6 +11,7 @@ import {
   type PendingExport,
   type UnconfirmedExport,
 } from "../core/model.ts";
+import { refusalOf } from "../core/objectErrors.ts";
 import { referredBy } from "../core/references.ts";
 import {
   attributesFromJson,
@@ -103,7 +104,7 @@ export function totalsDelta(
     if (pendingExport !== null) totals[`export.${pendingExport}`] = 1;
     if (object.unconfirmed !== null) totals.unconfirmed = 1;
     if (object.error !== null) totals.errors = 1;
-    if (object.error?.retry?.at === null) totals.quarantined = 1;
+    if (refusalOf(object.error)?.retry?.at === null) totals.quarantined = 1;
     return totals;
   };
   const minus = Object.fromEntries(Object.entries(of(before)).map(([name, count]) => [name, -count]));
