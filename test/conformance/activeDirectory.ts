@@ -394,6 +394,32 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
       await expect(elsewhere.ping()).rejects.toMatchObject({ message: expect.stringMatching(/AD_BASE_DN/) });
     });
 
+    test("an OU in scope that is renamed in the middle of a delta import takes nobody out of scope", async () => {
+      const { baseDn } = open.directory;
+      const [ou, renamed] = [`OU=Sellers,${baseDn}`, `OU=Former Sellers,${baseDn}`];
+      await administrator.addOu(ou);
+      const names = ["a", "b", "c", "d", "e"];
+      const anchors: string[] = [];
+      for (const name of names)
+        anchors.push(await administrator.addUser(`CN=${name},${ou}`, { sAMAccountName: `seller-${name}` }));
+      const sellers = connect({ containers: [ou], pageSize: 1 });
+      const { watermark } = (await importAll({ kind: "full" }, sellers)).complete;
+      for (const name of names) await administrator.replace(`CN=${name},${ou}`, "displayName", "Changed");
+      const seen: ImportEntry[] = [];
+      const rest = async () => {
+        for await (const page of sellers.importPages({ kind: "delta", watermark }, context)) {
+          if (seen.length === 0) await administrator.move(ou, renamed);
+          seen.push(...page.entries);
+        }
+      };
+      const missing = { kind: "configuration", message: expect.stringMatching(/OU=Sellers.*GUEST_OU/) };
+      await expect(rest()).rejects.toMatchObject(missing);
+      expect(seen.filter(({ kind }) => kind !== "object")).toEqual([]);
+      await expect(sellers.readAbsent(anchors)).rejects.toMatchObject(missing);
+      await administrator.move(renamed, ou);
+      expect(await sellers.readAbsent(anchors)).toMatchObject(names.map(() => ({ kind: "present" })));
+    });
+
     test("what is below a renamed OU comes with its new name, and what was below one that left is out of scope", async () => {
       const { guestOu, baseDn } = open.directory;
       const [inner, leaving] = [`OU=Inner,${guestOu}`, `OU=Leaving,${guestOu}`];

@@ -48,7 +48,9 @@ function directory(answer: (step: number, filter: string) => { count: number; mo
       yield { entries, last: true };
     },
   };
-  return { asked, scope: { client, schema, baseDn: "DC=x", containers: ["OU=a,DC=x"], pageSize: 2 } };
+  const requireContainers = () => Promise.resolve();
+  const scope = { client, schema, baseDn: "DC=x", containers: ["OU=a,DC=x"], pageSize: 2, requireContainers };
+  return { asked, scope };
 }
 
 async function collect(scope: ReturnType<typeof directory>["scope"], start: ImportPosition) {

@@ -69,7 +69,9 @@ function directory(stored: readonly Stored[], mix: (list: Stored[]) => Stored[] 
       }
     },
   };
-  const scope = { client, schema, baseDn: "DC=x", containers: ["OU=a,DC=x", "OU=b,DC=x"], pageSize: 3 };
+  const requireContainers = () => Promise.resolve();
+  const containers = ["OU=a,DC=x", "OU=b,DC=x"];
+  const scope = { client, schema, baseDn: "DC=x", containers, pageSize: 3, requireContainers };
   return { scope, queries };
 }
 

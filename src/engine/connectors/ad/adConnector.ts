@@ -107,9 +107,10 @@ export class AdConnector implements Connector {
       baseDn: this.#settings.baseDn,
       containers: this.#containers,
       pageSize: this.#settings.pageSize,
+      requireContainers: () => this.ping(),
     };
     const dc = await readDomainController(this.#client);
-    await requireContainers(this.#client, this.#settings.baseDn, this.#containers);
+    await scope.requireContainers();
     if (start.kind === "resume") {
       const position = parsePosition(start.cursor);
       requireSameDatabase(position.watermark, dc);
@@ -158,28 +159,35 @@ export class AdConnector implements Connector {
   async readAbsent(anchors: readonly string[]): Promise<readonly AbsenceVerdict[]> {
     const schema = await this.#readSchema();
     const attributes = readAttributes(schema);
-    return inParallel(this.#settings.inFlight, anchors, async (anchor): Promise<AbsenceVerdict> => {
-      const entry = await refusalsAsFailures(`Reading ${byGuid(anchor)}`, () =>
-        this.#client.read(byGuid(anchor), attributes),
+    const verdicts = await inParallel(this.#settings.inFlight, anchors, async (anchor) =>
+      this.#verdict(schema, attributes, anchor),
+    );
+    // Had a container of the scope just been renamed, nobody in it would have moved.
+    if (verdicts.some(({ kind }) => kind === "movedOutOfScope")) await this.ping();
+    return verdicts;
+  }
+
+  async #verdict(schema: AdSchema, attributes: readonly string[], anchor: string): Promise<AbsenceVerdict> {
+    const entry = await refusalsAsFailures(`Reading ${byGuid(anchor)}`, () =>
+      this.#client.read(byGuid(anchor), attributes),
+    );
+    if (entry === undefined) return { kind: "gone", absence: "deleted" };
+    const type = objectTypeOf(schema, entry);
+    if (type === undefined || !isInScope(entry.dn, this.#containers)) {
+      return { kind: "movedOutOfScope", dn: entry.dn };
+    }
+    try {
+      return { kind: "present", image: toImage(type, entry) };
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      // It is there, so it must not be taken for gone; without its values there is no verdict to give. By its GUID:
+      // what stops a step is told to the telemetry too, which holds nobody's name.
+      throw new ConnectorError(
+        "configuration",
+        `${byGuid(anchor)}: ${error.message}. Correct the value in the directory, or leave the attribute out of the connector.`,
+        { cause: error },
       );
-      if (entry === undefined) return { kind: "gone", absence: "deleted" };
-      const type = objectTypeOf(schema, entry);
-      if (type === undefined || !isInScope(entry.dn, this.#containers)) {
-        return { kind: "movedOutOfScope", dn: entry.dn };
-      }
-      try {
-        return { kind: "present", image: toImage(type, entry) };
-      } catch (error) {
-        if (!(error instanceof TypeError)) throw error;
-        // It is there, so it must not be taken for gone; without its values there is no verdict to give. By its GUID:
-        // what stops a step is told to the telemetry too, which holds nobody's name.
-        throw new ConnectorError(
-          "configuration",
-          `${byGuid(anchor)}: ${error.message}. Correct the value in the directory, or leave the attribute out of the connector.`,
-          { cause: error },
-        );
-      }
-    });
+    }
   }
 
   async exportBatch(

@@ -156,6 +156,8 @@ export interface ImportScope {
   readonly baseDn: string;
   readonly containers: readonly string[];
   readonly pageSize: number;
+  /** @throws ConnectorError when one of the containers is not there */
+  requireContainers(): Promise<void>;
 }
 
 /** Pages from `start` to the end. @throws ConnectorError */
@@ -237,7 +239,7 @@ async function* changes(
   let position = start;
   for await (const page of changesSince(scope, start.watermark.cookie ?? "")) {
     position = { ...position, watermark: { ...position.watermark, cookie: page.cookie } };
-    const entries = page.entries.flatMap((entry) => toEntries(scope, "delta", entry) ?? []);
+    const entries = await placed(scope, toEntries(scope, page.entries));
     const renamed = page.renamed.map((entry) => ({ dn: entry.dn, isTombstone: isTombstone(entry) }));
     entries.push(...(await referrers(scope, renamed)));
     if (entries.length > 0) yield { page: { entries, resumeAt: toJson(position) }, mayBeLast: true };
@@ -258,7 +260,10 @@ async function* windows(
       let count = 0;
       for await (const page of readWindow(scope, start, bases[container]!, low, end)) {
         count += page.entries.length;
-        const entries = page.entries.flatMap(({ entry }) => entry ?? []);
+        const entries = await placed(
+          scope,
+          page.entries.flatMap(({ entry }) => entry ?? []),
+        );
         if (start.kind === "delta" && start.phase !== "referrers") {
           entries.push(...(await referrers(scope, page.entries)));
         }
@@ -283,7 +288,7 @@ async function referrers(
   const dns = changed.filter((one) => !one.isTombstone).map(({ dn }) => dn);
   const entries: ImportEntry[] = [];
   for await (const page of referrersOf(scope, dns)) {
-    entries.push(...page.flatMap((entry) => toEntries(scope, "delta", entry) ?? []));
+    entries.push(...(await placed(scope, toEntries(scope, page))));
   }
   return entries;
 }
@@ -326,7 +331,7 @@ async function* readWindow(
       base,
       options,
       (entry): Listed => ({
-        entry: toEntries(scope, position.kind, entry),
+        entry: toEntry(scope, position.kind, entry),
         dn: entry.dn,
         isTombstone: isTombstone(entry),
         number: firstText(entry, attribute),
@@ -337,7 +342,20 @@ async function* readWindow(
   }
 }
 
-function toEntries(scope: ImportScope, kind: "full" | "delta", entry: LdapEntry): ImportEntry | undefined {
+/**
+ * The same entries. Whatever seems to have left the scope has not if a container of the scope was renamed since the import
+ * began: the names that were read are newer than the containers' names then. @throws ConnectorError
+ */
+async function placed(scope: ImportScope, entries: ImportEntry[]): Promise<ImportEntry[]> {
+  if (entries.some((entry) => entry.kind === "absent" && entry.absence === "outOfScope"))
+    await scope.requireContainers();
+  return entries;
+}
+
+const toEntries = (scope: ImportScope, found: readonly LdapEntry[]) =>
+  found.flatMap((entry) => toEntry(scope, "delta", entry) ?? []);
+
+function toEntry(scope: ImportScope, kind: "full" | "delta", entry: LdapEntry): ImportEntry | undefined {
   if (kind === "full") return toImportEntry(scope.schema, entry);
   const inScope = !isTombstone(entry) && isInScope(entry.dn, scope.containers);
   if (inScope) return toImportEntry(scope.schema, entry);
