@@ -155,7 +155,7 @@ export class Api {
   }
 
   async #call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
-    if (this.#isSecret && /^http:\/\/(?!localhost[:/]|127\.|\[::1\])/i.test(this.url))
+    if (this.#isSecret && isPlainElsewhere(this.url))
       throw new UnreachableError(`${this.url}: a key or a token is sent over https only.`);
     let response: Response;
     let text: string;
@@ -183,6 +183,13 @@ export class Api {
       title: problem.title ?? `${method} ${path} answered ${response.status} ${response.statusText}`,
     });
   }
+}
+
+/** Whether the address is read by others on the way: without TLS, and not of this machine. */
+function isPlainElsewhere(address: string): boolean {
+  if (!URL.canParse(address)) return false; // there is nobody to send it to
+  const { protocol, hostname } = new URL(address);
+  return protocol === "http:" && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
 }
 
 function parse(text: string): unknown {

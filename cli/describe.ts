@@ -75,6 +75,9 @@ export interface ConnectorSpaceObject extends ConnectorSpaceItem {
     } | null;
   };
   readonly absence: { readonly kind: string; readonly since: string } | null;
+  /** Attributes in which a hand-made disable is kept. */
+  readonly held: readonly string[];
+  readonly hold: Hold | null;
   readonly error: {
     readonly phase: string;
     readonly code: string;
@@ -260,6 +263,8 @@ export function describeObject(object: ConnectorSpaceObject): string {
       ["Id", object.id],
       ["State", object.state],
       ["Metaverse object", object.metaverseId ?? undefined],
+      ["On hold", object.hold === null ? undefined : describeHold(object.hold)],
+      ["Disabled by hand, and kept so", object.held.join(", ")],
       ["Absent", absence === null ? undefined : `${absence.kind} since ${instant(absence.since)}`],
       [
         "Error",

@@ -11,6 +11,7 @@ import {
   type Examined,
   examineAll,
   type Patient,
+  patientsNamed,
 } from "../src/engine/doctor.ts";
 import type { Connector, Finding } from "../src/engine/ports/connector.ts";
 import { tableNames } from "../src/engine/stores/tableNames.ts";
@@ -22,6 +23,7 @@ export interface DoctorOptions {
   readonly config?: string;
   /** Only these parts: names of connectors, `settings`, `tables`, `queues`. */
   readonly only?: readonly string[];
+  /** Seconds. */
   readonly timeout: number;
   readonly json?: boolean;
 }
@@ -41,9 +43,8 @@ export async function examine(options: DoctorOptions): Promise<number> {
     ...(settings.value === undefined ? [] : platformPatients(settings.value, environment)),
     ...connectorPatients(connectors?.value ?? new Map<string, Connector>()),
   ];
-  const wanted = patients.filter(({ of }) => options.only === undefined || options.only.includes(of));
   const examined: Examined[] = [];
-  for await (const one of examineAll(wanted, options.timeout * 1000)) {
+  for await (const one of examineAll(patientsNamed(patients, options.only), options.timeout * 1000)) {
     examined.push(one);
     if (!options.json) console.log(describeFinding(one));
   }

@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import colors from "picocolors";
 import type { Api, Run } from "./api.ts";
 import { type Connector, type Values, valueText } from "./describe.ts";
+import { describeHold, type Hold } from "./describeHistory.ts";
 import type { Terminal } from "./insight.ts";
 import { planPage } from "./planPage.ts";
 import { facts, instant, printable, printableAll, textTable } from "./print.ts";
@@ -31,6 +32,12 @@ export interface ExportPlan {
   readonly expiresAt: string | null;
   readonly counts: Readonly<Record<string, number>>;
   readonly items: readonly PlanItem[];
+  /** Pending too, and no part of the plan; on its first page only, at most 100. */
+  readonly onHold: readonly {
+    readonly dn: string;
+    readonly change: string;
+    readonly hold: Hold;
+  }[];
   readonly continuation?: string;
 }
 
@@ -91,7 +98,7 @@ export function addExportPlan(
     );
 }
 
-function wholeNumber(text: string): number {
+export function wholeNumber(text: string): number {
   const number = Number(text);
   if (!Number.isInteger(number) || number < 1) throw new InvalidArgumentError("Give a whole number from 1.");
   return number;
@@ -105,7 +112,7 @@ async function readPlan(api: Api, connector: string, max: number): Promise<Expor
   while (plan.continuation !== undefined && plan.items.length < max) {
     const query = { limit: limit(max - plan.items.length), continuation: plan.continuation };
     const next = await api.get<ExportPlan>(path, query);
-    plan = { ...next, items: [...plan.items, ...next.items] };
+    plan = { ...next, items: [...plan.items, ...next.items], onHold: plan.onHold };
   }
   return plan;
 }
@@ -113,8 +120,21 @@ async function readPlan(api: Api, connector: string, max: number): Promise<Expor
 // ---- the table ---------------------------------------------------------------------------------------------------
 
 export function describePlan({ plan, held }: ShownPlan): string {
-  const { connector, hash, state, createdAt, expiresAt, items, continuation } = plan;
-  if (state === "done") return `Nothing is pending for ${connector}.`;
+  const { connector, hash, state, createdAt, expiresAt, items, onHold, continuation } = plan;
+  const waiting =
+    onHold.length === 0
+      ? []
+      : [
+          "Pending too, and no part of the plan:",
+          textTable(
+            ["Change", "Object", "On hold"],
+            onHold.map(({ change, dn, hold }) => [colored(change), printable(dn), describeHold(hold)]),
+          ),
+        ];
+  if (state === "done") {
+    if (onHold.length === 0) return `Nothing is pending for ${connector}.`;
+    return [`Nothing can be exported to ${connector}.`, ...waiting].join("\n");
+  }
   const parts = [
     facts([
       ["Export plan of", connector],
@@ -132,6 +152,7 @@ export function describePlan({ plan, held }: ShownPlan): string {
       ["Change", "Object", "Attribute", "Before", "After", "Rule"],
       items.flatMap((item) => rows(item)),
     ),
+    ...waiting,
   ];
   if (continuation !== undefined)
     parts.push(`There are more. All of them: plan ${connector} --html plan.html`);

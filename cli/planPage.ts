@@ -1,6 +1,7 @@
 /** An export plan as one HTML file: nothing is loaded from elsewhere, and no value can be more than text in it. */
 import { createHash } from "node:crypto";
 import { valueText } from "./describe.ts";
+import { describeHold } from "./describeHistory.ts";
 import { countsText, type PlanItem, type ShownPlan } from "./exportPlan.ts";
 import { instant } from "./print.ts";
 
@@ -69,7 +70,7 @@ filter();
 const hashOf = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 
 export function planPage({ plan, held }: ShownPlan): string {
-  const { connector, hash, state, createdAt, expiresAt, counts, items } = plan;
+  const { connector, hash, state, createdAt, expiresAt, counts, items, onHold } = plan;
   const kinds = Object.entries(counts).filter(([, count]) => count > 0);
   const policy = `default-src 'none'; style-src ${hashOf(style)}; script-src ${hashOf(script)}`;
   const facts: readonly (readonly [string, string])[] = [
@@ -86,6 +87,13 @@ export function planPage({ plan, held }: ShownPlan): string {
     ["Made", instant(createdAt)],
     ...(expiresAt === null ? [] : [["Can be approved until", instant(expiresAt)] as const]),
     ["Hash", `<code>${escaped(hash)}</code>`],
+    ...onHold.map(
+      ({ change, dn, hold }) =>
+        [
+          "No part of it",
+          `${escaped(change)} <bdi>${escaped(dn)}</bdi>: ${escaped(describeHold(hold))}`,
+        ] as const,
+    ),
     ...(items.length === 0
       ? []
       : [

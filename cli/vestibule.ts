@@ -17,7 +17,7 @@ import {
   type MetaverseItem,
   type MetaverseObject,
 } from "./describe.ts";
-import { addExportPlan } from "./exportPlan.ts";
+import { addExportPlan, wholeNumber } from "./exportPlan.ts";
 import { followRun } from "./followRun.ts";
 import { addInsight } from "./insight.ts";
 import {
@@ -336,11 +336,11 @@ program
   )
   .option("--config <folder>", "the configuration (default: CONFIG_DIR)")
   .option("--only <parts...>", "only these: names of connectors, settings, tables, queues")
-  .option("--timeout <seconds>", "how long one answer may take", "60")
-  .action(async (options: { config?: string; only?: string[]; timeout: string }) => {
+  .option("--timeout <seconds>", "how long one answer may take", wholeNumber, 60)
+  .action(async (options: { config?: string; only?: string[]; timeout: number }) => {
     const { examine } = await import("./doctor.ts");
     const { json = false } = common();
-    process.exitCode = await examine({ ...options, timeout: Number(options.timeout), json });
+    process.exitCode = await examine({ ...options, json });
   });
 
 addExportPlan(program, { openApi, show, follow });

@@ -262,9 +262,7 @@ function isDay(text: string): boolean {
 function isWebAddress(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname } = new URL(text);
-  return (
-    protocol === "https:" || (protocol === "http:" && (hostname === "localhost" || /^127\./.test(hostname)))
-  );
+  return protocol === "https:" || (protocol === "http:" && /^(localhost|127\.\d+\.\d+\.\d+)$/.test(hostname));
 }
 
 const monthNames = "jan feb mar apr may jun jul aug sep oct nov dec".split(" ");

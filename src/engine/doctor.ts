@@ -12,6 +12,24 @@ export interface Patient {
   examine(): AsyncIterable<Finding>;
 }
 
+/** Those of these names, or all. A name that none of them has is a failure: what was not looked at is not well. */
+export function patientsNamed(patients: readonly Patient[], only: readonly string[] | undefined): Patient[] {
+  if (only === undefined) return [...patients];
+  const names = patients.map(({ of }) => of);
+  const missing = only.filter((name) => !names.includes(name));
+  const absent = missing.map((of): Patient => {
+    const message = `There is no ${of} to look at; there are ${names.join(", ")}.`;
+    const remedy = "Look at settings first: while the configuration cannot be read there are no connectors.";
+    return {
+      of,
+      async *examine() {
+        yield { what: of, status: "failed", message, remedy };
+      },
+    };
+  });
+  return [...patients.filter(({ of }) => only.includes(of)), ...absent];
+}
+
 /** One after the other, so that a reader sees what is looked at; what takes too long is told as such. */
 export async function* examineAll(patients: readonly Patient[], timeoutMs: number): AsyncGenerator<Examined> {
   for (const { of, examine } of patients) {

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { Script } from "node:vm";
 import { expect, test } from "vitest";
+import { type ConnectorSpaceObject, describeObject } from "../../cli/describe.ts";
 import { describePlan, type ExportPlan, planCsv } from "../../cli/exportPlan.ts";
 import { planPage } from "../../cli/planPage.ts";
 
@@ -13,6 +14,7 @@ const plan: ExportPlan = {
   createdAt: "2026-01-01T00:00:00.000Z",
   expiresAt: "2026-01-02T00:00:00.000Z",
   counts: { add: 1, adopt: 0, update: 1, rename: 0, enable: 0, disable: 0, delete: 1 },
+  onHold: [],
   items: [
     {
       ...{
@@ -91,4 +93,48 @@ test("on the terminal every attribute has its line, and the way to approve stand
   expect(describePlan({ plan: { ...plan, state: "done", items: [] }, held: null })).toBe(
     "Nothing is pending for ADMA.",
   );
+});
+
+test("what waits because somebody is on hold is told beside the plan, also when nothing else is pending", () => {
+  const hold = {
+    ...{ metaverseId: "m1", why: `Legal has asked. ${hostile}`, by: "ann" },
+    ...{ since: "2026-01-01T00:00:00.000Z", until: null },
+  };
+  const onHold = [{ dn: "CN=carl", change: "delete", hold }];
+  const done = { ...plan, state: "done", expiresAt: null, items: [], counts: {} };
+  for (const shown of [
+    { ...plan, onHold },
+    { ...done, onHold },
+  ]) {
+    const text = describePlan({ plan: shown, held: null });
+    expect(text).toContain("no part of the plan");
+    for (const part of ["CN=carl", "Legal has asked.", "by ann"]) expect(text).toContain(part);
+    const page = planPage({ plan: shown, held: null });
+    expect(page).toContain("<bdi>CN=carl</bdi>: m1 is on hold since");
+    expect(page.match(/<script/g)).toHaveLength(1);
+  }
+  expect(describePlan({ plan: done, held: null })).toBe("Nothing is pending for ADMA.");
+});
+
+test("an object tells that it is on hold, and of a disable by hand that is kept", () => {
+  const none = {
+    ...{ synchronized: null, pendingImport: null, pendingExport: null, escrowedExport: null },
+    unconfirmedExport: null,
+  };
+  const object: ConnectorSpaceObject = {
+    ...{
+      connector: "ADMA",
+      id: "1",
+      objectType: "user",
+      anchor: "guid-1",
+      dn: "CN=carl",
+      state: "connector",
+    },
+    ...{ metaverseId: "m1", pendingImport: null, pendingExport: "delete", unconfirmedExport: null },
+    ...{ errorCode: null, error: null, absence: null, tower: none, held: ["userAccountControl"] },
+    hold: { metaverseId: "m1", why: "Legal.", by: "ann", since: "2026-01-01T00:00:00.000Z", until: null },
+  };
+  const text = describeObject(object);
+  expect(text).toContain("m1 is on hold since 2026-01-01 00:00:00 UTC, until it is released, by ann: Legal.");
+  expect(text).toMatch(/kept so.*userAccountControl/);
 });

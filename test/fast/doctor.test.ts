@@ -3,7 +3,13 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { chainFinding, clockFinding } from "../../src/engine/connectors/ad/examine.ts";
 import { permissionFinding } from "../../src/engine/connectors/graph/examine.ts";
-import { answering, type Examined, examineAll, type Patient } from "../../src/engine/doctor.ts";
+import {
+  answering,
+  type Examined,
+  examineAll,
+  type Patient,
+  patientsNamed,
+} from "../../src/engine/doctor.ts";
 
 const now = Date.UTC(2026, 0, 1);
 const inDays = (days: number) => new Date(now + days * 86_400_000).toUTCString();
@@ -108,4 +114,17 @@ test("what does not answer in time is told, and the others are looked at", async
     { of: "tables", status: "failed", message: "no", remedy: "Check Storage." },
     { of: "queues", status: "ok" },
   ]);
+});
+
+test("what is asked for by a name that nobody has is a failure, not silence", async () => {
+  const patients = ["settings", "tables", "ADMA"].map((of) => answering(of, of, "", async () => 1));
+  const statuses = async (only?: readonly string[]) => {
+    const seen: string[] = [];
+    for await (const { of, status } of examineAll(patientsNamed(patients, only), 1000))
+      seen.push(`${of} ${status}`);
+    return seen;
+  };
+  expect(await statuses()).toEqual(["settings ok", "tables ok", "ADMA ok"]);
+  expect(await statuses(["ADMA", "settings"])).toEqual(["settings ok", "ADMA ok"]);
+  expect(await statuses(["ADAM", "tables"])).toEqual(["tables ok", "ADAM failed"]);
 });

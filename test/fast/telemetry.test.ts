@@ -363,6 +363,7 @@ test("settings of telemetry are checked at the start", () => {
   for (const wrong of [
     { APPLICATIONINSIGHTS_CONNECTION_STRING: "abc" },
     { WEBHOOK_URL: "http://hooks.example/secret" },
+    { WEBHOOK_URL: "http://127.hooks.example/secret" },
     { WEBHOOK_FORMAT: "xml" },
     { CYCLE_OVERDUE_MINUTES: "soon" },
     { AD_BIND_PASSWORD_EXPIRES: "2027-02-31T" },

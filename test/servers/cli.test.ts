@@ -271,8 +271,9 @@ describe("connectors and objects", () => {
       ...{ phase: "export", code: "permission-issue", message: "Grant it.", retryCount: 2 },
       firstOccurred: startedAt,
     };
+    const still = { absence: null, held: [], hold: null };
     const list = plain(describeObjects([item]));
-    const object = plain(describeObject({ ...item, connector: "ADMA", tower, absence: null, error }));
+    const object = plain(describeObject({ ...item, ...still, connector: "ADMA", tower, error }));
     expect(list).toMatch(/Anchor .*DN .*State .*Pending export/);
     expect(list).not.toMatch(/Pending import|Error/);
     expect(object).toMatch(/Attribute .*Synchronized .*Pending export: update/);
@@ -323,10 +324,11 @@ describe("a run on the terminal", () => {
     answers.set("GET /api/runs/r1", { body: run });
     const short = new Api({ url: `${new URL(url).origin}/`, key: "k1", trigger: "cli" });
     expect((await short.run("r1")).id).toBe("r1");
-    for (const secret of [{ key: "k1" }, { token: "t1" }]) {
-      const plain = new Api({ url: "http://vestibule.example/api", ...secret, trigger: "cli" });
-      await expect(plain.run("r1")).rejects.toThrow("over https only");
-    }
+    for (const host of ["vestibule.example", "127.vestibule.example", "localhost:1@vestibule.example"])
+      for (const secret of [{ key: "k1" }, { token: "t1" }]) {
+        const plain = new Api({ url: `http://${host}/api`, ...secret, trigger: "cli" });
+        await expect(plain.run("r1")).rejects.toThrow("over https only");
+      }
   });
 
   test("its table has the counters that are not zero, then details and errors", () => {
@@ -390,10 +392,14 @@ describe("export plans", () => {
     expiresAt: startedAt,
     counts: { add: 2 },
     items: [item],
+    onHold: [],
   };
 
-  test("are read page by page, and written whole as a page", async () => {
-    answers.set("GET /api/connectors/ADMA/export-plan?limit=1000", { body: { ...plan, continuation: "c" } });
+  test("are read page by page, and written whole as a page, with what is on hold", async () => {
+    const hold = { metaverseId: "m1", why: "Legal.", by: "ann", since: startedAt, until: null };
+    answers.set("GET /api/connectors/ADMA/export-plan?limit=1000", {
+      body: { ...plan, continuation: "c", onHold: [{ dn: "CN=carl", change: "delete", hold }] },
+    });
     answers.set("GET /api/connectors/ADMA/export-plan?limit=1000&continuation=c", {
       body: { ...plan, items: [{ ...item, dn: "CN=b" }] },
     });
@@ -404,6 +410,7 @@ describe("export plans", () => {
     rmSync(dirname(file), { recursive: true });
     expect(page).toContain("<bdi>CN=a</bdi>");
     expect(page).toContain("<bdi>CN=b</bdi>");
+    expect(page).toContain("<bdi>CN=carl</bdi>");
   });
 
   test("are approved by hash, with a reason", async () => {
