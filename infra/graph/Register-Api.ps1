@@ -47,18 +47,18 @@ if (-not ($scopes | Where-Object Value -EQ 'user_impersonation')) {
   }
 }
 $scope = ($scopes | Where-Object Value -EQ 'user_impersonation').Id
-# Clients that somebody has let in stay. New: the Azure CLI and Azure PowerShell, as Microsoft has registered them in every tenant.
-$clients = @($application.Api.PreAuthorizedApplications | Where-Object { $_ } |
+# The Azure CLI and Azure PowerShell, as Microsoft has registered them in every tenant, beside whom somebody has let in.
+$known = @($application.Api.PreAuthorizedApplications | Where-Object { $_ } |
   ForEach-Object { @{ AppId = $_.AppId; DelegatedPermissionIds = @($_.DelegatedPermissionIds) } })
-$clients += @('04b07795-8ddb-461a-bbee-02f9e1bf7b46', '1950a258-227b-4e31-a9cf-717495945fc2' |
-  Where-Object { $_ -notin @($clients | ForEach-Object { $_.AppId }) } |
+$clients = @('04b07795-8ddb-461a-bbee-02f9e1bf7b46', '1950a258-227b-4e31-a9cf-717495945fc2' |
+  Where-Object { $_ -notin @($known | ForEach-Object { $_.AppId }) } |
   ForEach-Object { @{ AppId = $_; DelegatedPermissionIds = @("$scope") } })
 $api = @{ RequestedAccessTokenVersion = 2; Oauth2PermissionScopes = $scopes }
 if ($PSCmdlet.ShouldProcess($DisplayName, 'set app roles and scope')) {
   Update-MgApplication -ApplicationId $application.Id -AppRoles $roles -IdentifierUris @("api://$($application.AppId)") `
     -Api $api
   # Entra ID takes clients only for a scope that is there already.
-  Update-MgApplication -ApplicationId $application.Id -Api ($api + @{ PreAuthorizedApplications = @($clients) })
+  Update-MgApplication -ApplicationId $application.Id -Api ($api + @{ PreAuthorizedApplications = $known + $clients })
   $principal = Get-MgServicePrincipal -Filter "appId eq '$($application.AppId)'"
   if (-not $principal) { $principal = New-MgServicePrincipal -AppId $application.AppId }
   Update-MgServicePrincipal -ServicePrincipalId $principal.Id -AppRoleAssignmentRequired:$true

@@ -237,8 +237,9 @@ const calls: readonly Call[] = [
     method: "delete",
     path: "/metaverse/{id}/hold",
     summary: "Ends a hold; what is pending goes with the next export. May say why.",
+    body: "Why",
     answers: { 200: "Released" },
-    problems: [400, 404],
+    problems: [400, 404, 413],
   },
   {
     id: "listOrphans",
@@ -398,15 +399,22 @@ const calls: readonly Call[] = [
 ];
 
 const anyCall = [500, 503];
+/** What access control answers; the type of the body is asked of calls that change something. */
+const refused = [401, 403, 429];
+const refusedChange = [...refused, 415];
 
 const titles: Readonly<Record<number, string>> = {
   200: "OK",
   202: "Accepted",
   400: "The request cannot be understood.",
+  401: "Nobody is signed in.",
+  403: "A role is missing.",
   404: "There is no such thing; `suggestions` names what there is.",
   409: "The state of things is in the way.",
   413: "The body is too large.",
+  415: "The body is not sent as application/json.",
   422: "The request is understood and cannot be done.",
+  429: "Too many calls; the header retry-after says how long to wait, in seconds.",
   500: "A bug in the engine.",
   503: "The storage or a directory does not answer.",
 };
@@ -422,7 +430,7 @@ export function openApiDocument(): object {
         `Problem documents (RFC 9457) have one of these codes: ${Object.keys(problemTitles).join(", ")}.`,
     },
     servers: [{ url: "/api" }],
-    security: [{ functionKey: [] }],
+    security: [{ functionKey: [] }, { signedIn: [] }],
     paths: Object.fromEntries(
       [...Map.groupBy(calls, ({ path }) => path)].map(([path, methods]) => [
         path,
@@ -430,7 +438,14 @@ export function openApiDocument(): object {
       ]),
     ),
     components: {
-      securitySchemes: { functionKey: { type: "apiKey", in: "header", name: "x-functions-key" } },
+      securitySchemes: {
+        functionKey: { type: "apiKey", in: "header", name: "x-functions-key" },
+        signedIn: {
+          type: "http",
+          scheme: "bearer",
+          description: "A token of Entra ID for this API, where API_AUTHENTICATION is entra.",
+        },
+      },
       schemas: componentSchemas(),
     },
   };
@@ -439,7 +454,8 @@ export function openApiDocument(): object {
 function operation(call: Call): object {
   const { answers, problems = [] } = call;
   const responses: Record<string, object> = {};
-  for (const status of [...problems, ...anyCall])
+  const access = call.anonymous ? [] : call.method === "get" ? refused : refusedChange;
+  for (const status of [...problems, ...access, ...anyCall])
     responses[status] = response(status, "application/problem+json", ref("Problem"));
   for (const [status, name] of Object.entries(answers))
     responses[status] = response(Number(status), "application/json", ref(name));

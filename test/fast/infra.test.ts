@@ -206,8 +206,8 @@ test("people get tokens for the API with the client that the installation guide 
   const script = readFileSync(join(infra, "graph/Register-Api.ps1"), "utf8");
   expect(readFileSync(join(root, "docs/install.md"), "utf8")).toContain("az account get-access-token");
   const azureCli = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"; // its application id in every tenant
-  expect(script).toMatch(new RegExp(`\\$clients = '${azureCli}'`));
-  expect(script).toContain("PreAuthorizedApplications = @($clients)");
+  expect(script).toMatch(new RegExp(`\\$clients = @\\('${azureCli}'`));
+  expect(script).toContain("PreAuthorizedApplications = $known + $clients");
   expect(script).toContain("Oauth2PermissionScopes = $scopes");
 });
 

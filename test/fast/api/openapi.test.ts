@@ -8,7 +8,10 @@ vi.mock("../../../src/composition.ts", () => import("../../support/apiWorld.ts")
 interface Operation {
   readonly operationId: string;
   readonly security?: readonly object[];
-  readonly responses: Record<string, { content: Record<string, { schema: { $ref?: string } }> }>;
+  readonly responses: Record<
+    string,
+    { description?: string; content: Record<string, { schema: { $ref?: string } }> }
+  >;
 }
 const document = openApiDocument() as {
   readonly servers: readonly { url: string }[];
@@ -36,6 +39,19 @@ test("every reference leads to a schema, and every schema is referred to", () =>
   const text = JSON.stringify(document);
   const referred = new Set([...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name));
   expect([...referred].sort()).toEqual(Object.keys(document.components.schemas).sort());
+});
+
+test("it tells what access control answers to each call", () => {
+  const answers = (path: string, method: string) =>
+    Object.keys(document.paths[path]![method]!.responses).filter((status) =>
+      ["401", "403", "415", "429"].includes(status),
+    );
+  expect(answers("/runs", "get")).toEqual(["401", "403", "429"]);
+  expect(answers("/runs", "post")).toEqual(["401", "403", "415", "429"]);
+  expect(answers("/health", "get")).toEqual([]);
+  for (const { operation } of operations)
+    for (const { description } of Object.values(operation.responses))
+      expect(description).toBeTypeOf("string");
 });
 
 test("the API answers the document", async () => {
