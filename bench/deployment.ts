@@ -40,12 +40,15 @@ export class Deployment {
   readonly guests: Guests;
   readonly accounts = new Accounts();
   readonly engine: Engine;
+  readonly #stagingMode: boolean;
   #waiting: StepMessage[] = [];
   #sent = 0;
   #ids = 0;
 
-  constructor(tables: Tables, guests: number, { latencyMs = 0 } = {}) {
+  /** @param options `stagingMode`: nothing is exported */
+  constructor(tables: Tables, guests: number, { latencyMs = 0, stagingMode = false } = {}) {
     this.tables = new MeteredTables(tables, latencyMs);
+    this.#stagingMode = stagingMode;
     this.guests = new Guests(guests);
     this.engine = this.newEngine();
   }
@@ -66,7 +69,7 @@ export class Deployment {
       randomHex: (digits) => (++this.#ids).toString(16).padStart(digits, "0").slice(-digits),
       configuration: recipe(),
       openConnector: ({ name }) => (name === "AADMA" ? this.guests : this.accounts),
-      stagingMode: () => false,
+      stagingMode: () => this.#stagingMode,
       timings: defaultTimings,
       log: () => undefined,
     });

@@ -12,6 +12,12 @@ import { bytesOf, type Written } from "./tables.ts";
 /** As many as the engine has of its own, which works on four messages at once. */
 const inFlight = 4;
 
+/** Makes the tables that the floor writes to, as the engine's are there before a step begins. */
+export async function openFloor(tables: Tables): Promise<void> {
+  for (const name of Object.values(tableNames))
+    await tables.transact(`floor${name}`, "open", [{ kind: "insert", row: "open", properties: {} }]);
+}
+
 /** The pages of the source and the digests of its objects. */
 export async function readForImport(tables: Tables, connector: string, source: Guests | null): Promise<void> {
   for await (const _page of source?.importPages({ kind: "full" }) ?? []);

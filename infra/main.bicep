@@ -276,6 +276,8 @@ module app 'modules/functionApp.bicep' = {
       ServiceBus__fullyQualifiedNamespace: serviceBus.outputs.fullyQualifiedNamespace
       ServiceBus__credential: 'managedidentity'
       ServiceBus__clientId: identity.outputs.clientId
+      // Of the Node.js process: https://learn.microsoft.com/azure/azure-functions/functions-reference-node#languageworkers__node__arguments
+      languageWorkers__node__arguments: names.workerArguments
       AZURE_CLIENT_ID: identity.outputs.clientId
       GRAPH_BASE_URL: empty(graphBaseUrl) ? 'https://graph.microsoft.com' : graphBaseUrl
       AD_URL: 'ldaps://${domainControllerHostName}:${domainControllerPort}'

@@ -9,6 +9,8 @@ export interface ChildOptions {
   /** A TypeScript or JavaScript file that this Node runs. */
   readonly file: string;
   readonly args: readonly string[];
+  /** Of Node itself. */
+  readonly nodeArguments?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
   /** Gets the standard error, appended; without it, that is only kept for messages. */
   readonly logFile?: string;
@@ -52,7 +54,7 @@ export async function startChild<Ready>(
   options: ChildOptions,
   started: (pid: number) => void = () => {},
 ): Promise<Child<Ready>> {
-  const child = spawn(process.execPath, [options.file, ...options.args], {
+  const child = spawn(process.execPath, [...(options.nodeArguments ?? []), options.file, ...options.args], {
     env: options.env ?? process.env,
     stdio: ["pipe", "pipe", "pipe"],
     // A Ctrl-C in the terminal goes to the supervisor alone, which ends its children in order.

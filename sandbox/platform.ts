@@ -74,6 +74,10 @@ interface HostReady {
 
 const defaultPort = 7071;
 const defaultSchedule = "0 */30 * * * *";
+/** As a deployment sets them. */
+const { workerArguments } = JSON.parse(
+  readFileSync(join(import.meta.dirname, "../infra/names.json"), "utf8"),
+) as { readonly workerArguments: string };
 /** Message locks and redelivery as in the namespace that infra/ makes. */
 const queue = { lockDurationMs: 30_000, maxDeliveryCount: 10, duplicateDetectionWindowMs: 600_000 };
 const queueNames = ["import-steps", "sync-steps", "export-steps"];
@@ -135,6 +139,7 @@ export class Platform {
     ]);
     const settings: Record<string, string> = {
       CYCLE_SCHEDULE: defaultSchedule,
+      languageWorkers__node__arguments: workerArguments,
       CONFIG_DIR: join(options.appDirectory, "config"),
       ...storage,
       ...bus,
@@ -207,6 +212,8 @@ class Processes {
         "host/main.ts",
         ["--app", appDirectory, "--port", String(onPort), ...flags],
         env,
+        // As the Functions host starts its worker with them.
+        env.languageWorkers__node__arguments?.split(" "),
       );
     const first = await start(port);
     void this.#keepRunning(name, first, () => start(first.ready.port));
@@ -249,11 +256,13 @@ class Processes {
     file: string,
     args: readonly string[],
     env: NodeJS.ProcessEnv,
+    nodeArguments: readonly string[] = [],
   ): Promise<Child<Ready>> {
     const options = {
       name,
       file: join(import.meta.dirname, file),
       args: [...args, "--exit-with-parent"],
+      nodeArguments,
       env,
       logFile: this.#state.file(`logs/${name}.log`),
     };

@@ -2,6 +2,7 @@
  * What can be checked of the infrastructure without Azure: that files parse and fit together, and that they name the
  * queues, settings and roles of the code. infra/README.md says what only a compiler and a deployment can show.
  */
+import { spawnSync } from "node:child_process";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { expect, test } from "vitest";
@@ -101,6 +102,17 @@ test("the queues are those of the code, as the run protocol wants them", () => {
   const { functionTimeout, extensions } = json("host.json");
   // A lock that is no longer renewed while its function works would give the message to a second one.
   expect(extensions.serviceBus.maxAutoLockRenewalDuration >= functionTimeout).toBe(true);
+});
+
+test("the worker gets the same arguments wherever it runs: deployed, on one machine, and where its memory is measured", () => {
+  const { workerArguments } = json("infra/names.json");
+  const [settings] = main.objectsAt("settings");
+  expect(settings!.get("languageWorkers__node__arguments")).toBe("names.workerArguments");
+  const sample = json("local.settings.sample.json").Values;
+  expect(sample.languageWorkers__node__arguments).toBe(workerArguments);
+  const program = "const { heap_size_limit: limit } = v8.getHeapStatistics(); console.log(limit > 0)";
+  const { stdout } = spawnSync(process.execPath, [...workerArguments.split(" "), "-p", program]);
+  expect(String(stdout)).toContain("true");
 });
 
 test("every app setting of code and configuration is set", () => {

@@ -144,7 +144,8 @@ export interface Connector {
   readonly scopeHash: string;
 
   /**
-   * Reads the source page by page. The caller stages a page before it asks for the next.
+   * Reads the source page by page. In a full import the caller asks for one page while it stages the one before; in a
+   * delta import it stages a page before it asks for the next.
    * Within one import an object may come more than once; the last entry counts.
    * @throws ConnectorError "watermark-expired": run a full import. "unreachable", "throttled": later.
    */

@@ -12,10 +12,38 @@ import {
 } from "../../ports/tables.ts";
 import { assertWithinLimits } from "../limits.ts";
 
-interface Partition {
-  readonly rows: Map<string, { etag: string; properties: Properties }>;
-  /** Row keys in order; null after an insert or a delete until the next query. */
-  sorted: string[] | null;
+/** The rows of one partition, and their keys in order. */
+class Partition {
+  readonly rows = new Map<string, { etag: string; properties: Properties }>();
+  /** In order but for the last `#added`, which came since; keys of rows that are gone stay until they are many. */
+  #keys: string[] = [];
+  #added = 0;
+  readonly #gone = new Set<string>();
+
+  set(row: string, etag: string, properties: Properties): void {
+    if (!this.rows.has(row) && !this.#gone.delete(row)) {
+      this.#keys.push(row);
+      this.#added++;
+    }
+    this.rows.set(row, { etag, properties });
+  }
+
+  delete(row: string): void {
+    if (this.rows.delete(row)) this.#gone.add(row);
+  }
+
+  /** In order; rows that are gone may be among them. */
+  keys(): readonly string[] {
+    if (this.#gone.size * 2 > this.#keys.length) {
+      this.#keys = this.#keys.filter((row) => !this.#gone.has(row));
+      this.#gone.clear();
+      this.#added = this.#keys.length;
+    }
+    // Sorting what is in order up to its end takes little more than looking at it.
+    if (this.#added > 0) this.#keys.sort();
+    this.#added = 0;
+    return this.#keys;
+  }
 }
 
 /** Table storage in memory, for tests, simulation and benchmarks of the engine itself. */
@@ -31,7 +59,7 @@ export class MemoryTables implements Tables {
     }
     let found = partitions.get(partition);
     if (found === undefined) {
-      found = { rows: new Map(), sorted: null };
+      found = new Partition();
       partitions.set(partition, found);
     }
     return found;
@@ -44,8 +72,7 @@ export class MemoryTables implements Tables {
 
   async query(table: string, query: RowQuery, continuation?: string): Promise<RowPage> {
     const partition = this.#partition(table, query.partition);
-    partition.sorted ??= [...partition.rows.keys()].sort();
-    const keys = partition.sorted;
+    const keys = partition.keys();
     const from = continuation === undefined ? (query.from ?? "") : rowOfContinuation(continuation);
     let low = 0;
     let high = keys.length;
@@ -59,8 +86,10 @@ export class MemoryTables implements Tables {
     for (let index = low; index < keys.length; index++) {
       const row = keys[index]!;
       if (query.to !== undefined && row >= query.to) break;
+      const found = partition.rows.get(row);
+      if (found === undefined) continue;
       if (rows.length === max) return { rows, continuation: continuationAt(row) };
-      const { etag, properties } = partition.rows.get(row)!;
+      const { etag, properties } = found;
       rows.push({ partition: query.partition, row, etag, properties: selected(properties, query.select) });
     }
     return { rows };
@@ -72,9 +101,9 @@ export class MemoryTables implements Tables {
     operations: readonly Operation[],
   ): Promise<readonly string[]> {
     assertWithinLimits(partition, operations);
-    const { rows } = this.#partition(table, partition);
+    const owner = this.#partition(table, partition);
     for (const operation of operations) {
-      const found = rows.get(operation.row);
+      const found = owner.rows.get(operation.row);
       const conflict =
         operation.kind === "insert"
           ? found !== undefined
@@ -83,16 +112,13 @@ export class MemoryTables implements Tables {
             : operation.etag !== undefined && operation.etag !== found?.etag;
       if (conflict) throw new StoreError("conflict", `Row ${operation.row} has changed (${operation.kind}).`);
     }
-    const owner = this.#partition(table, partition);
     return operations.map((operation) => {
       if (operation.kind === "delete") {
-        rows.delete(operation.row);
-        owner.sorted = null;
+        owner.delete(operation.row);
         return "";
       }
-      if (!rows.has(operation.row)) owner.sorted = null;
       const etag = String(++this.#etag);
-      rows.set(operation.row, { etag, properties: { ...operation.properties } });
+      owner.set(operation.row, etag, { ...operation.properties });
       return etag;
     });
   }
