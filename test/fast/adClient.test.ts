@@ -223,6 +223,22 @@ test("what an entry cannot be made of fails its own search, and no other request
   expect(new Set(server.requests.map(({ connection }) => connection))).toEqual(new Set([1]));
 });
 
+test("a connection that has lost its logon is thrown away, and the next call logs on anew", async () => {
+  const { client, server } = await open((request) => {
+    if (request.operation === bind || request.operation === 0x42) return undefined;
+    const lost = {
+      code: 1,
+      message: "000004DC: In order to perform this operation a bind must be completed",
+    };
+    if (request.connection === 1) return result(request, lost);
+    return Buffer.concat([people(request, "a"), result(request)]);
+  });
+  await expect(client.modify("CN=a", [])).rejects.toEqual(failure("unreachable", /does not know this conn/));
+  expect((await client.read("CN=a", []))?.dn).toBe("CN=a");
+  const binds = server.requests.filter(({ operation }) => operation === bind);
+  expect(binds.map(({ connection }) => connection)).toEqual([1, 2]);
+});
+
 test("a server that falls silent ends the connection, and the next call has a new one", async () => {
   const { client } = await open(
     (request) => {
