@@ -1,8 +1,10 @@
+import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AdConnector } from "../../src/engine/connectors/ad/adConnector.ts";
 import type { Image } from "../../src/engine/core/model.ts";
 import {
   type AttributeValue,
+  escapeRdnValue,
   type Reference,
   reference,
   valuesOf,
@@ -35,6 +37,19 @@ export interface OpenDirectory {
   reset?(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** Attributes with their values in one order: a directory has none. */
+const sorted = (attributes: Readonly<Record<string, AttributeValue>>) =>
+  Object.fromEntries(
+    Object.entries(attributes)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, value]) => [
+        name,
+        valuesOf(value)
+          .map((one) => JSON.stringify(valueToJson(one)))
+          .sort(),
+      ]),
+  );
 
 /**
  * What the connector does on every Active Directory, beyond the promises of all connectors.
@@ -369,6 +384,52 @@ export function activeDirectoryConformance(name: string, openDirectory: () => Pr
       const changes = Array.from({ length: 16 }, () => newAccount());
       const results = await Promise.all(changes.map((change) => send(change, fresh)));
       expect(results.map(({ kind }) => kind)).toEqual(changes.map(() => "exported"));
+    });
+
+    test.each([
+      'O\'Brien, "Zoë" <z+y>=; #1 \\',
+      " a blank before and one behind ",
+      "#hash",
+      "日本語 😀 ß ſ İ ı",
+      "back\\slash\\",
+      "x".repeat(64),
+    ])("bytes and texts of every kind come back as they went, under the name %j", async (name) => {
+      const number = createHash("sha256").update(name).digest("hex").slice(0, 8);
+      const dn = `CN=${escapeRdnValue(name)},${open.directory.guestOu}`;
+      const photos = [
+        Uint8Array.of(0),
+        Uint8Array.of(0xff, 0xfe, 0x00, 0x80),
+        Uint8Array.from(name, (_, index) => index),
+      ];
+      const attributes = {
+        adminDescription: `kinds-${number}`,
+        sAMAccountName: `kinds${number}`,
+        accountExpires: 133_000_000_000_000_000n,
+        displayName: name.trim(),
+        jpegPhoto: photos,
+        logonHours: Uint8Array.from({ length: 21 }, (_, index) => 255 - index),
+        url: ["http://a.example/?q=%20", "é\u0301", name.trim()],
+      };
+      const connector = connectTypes({ user: ["cn", ...Object.keys(attributes)] });
+      const [result] = await connector.exportBatch([addOf("user", dn, attributes)], context);
+      expect(result).toMatchObject({ kind: "exported" });
+      const { anchor, dn: given } = result as Extract<ExportResult, { kind: "exported" }>;
+      const image = async () => {
+        const [verdict] = await connector.readAbsent([anchor]);
+        if (verdict?.kind !== "present") throw new Error(`${anchor} is ${verdict?.kind}`);
+        return sorted(verdict.image.attributes);
+      };
+      expect(await image()).toEqual(sorted({ ...attributes, cn: name }));
+
+      const kept = { name: "jpegPhoto", rule: "test", before: photos, after: photos.slice(1) };
+      const update: ExportChange = {
+        ...addOf("user", given, {}),
+        change: "update",
+        anchor,
+        attributes: [kept],
+      };
+      expect(await connector.exportBatch([update], context)).toMatchObject([{ kind: "exported" }]);
+      expect(await image()).toEqual(sorted({ ...attributes, cn: name, jpegPhoto: photos.slice(1) }));
     });
 
     test("a renamed OU stops imports, and nothing is taken for deleted", async () => {
