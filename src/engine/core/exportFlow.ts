@@ -38,11 +38,14 @@ export interface Wanted {
   readonly initial: boolean;
 }
 
-/** What the flows into one attribute have offered so far. */
-interface Offered {
+/** What the flows into one attribute have offered so far: `value` that of the first, `others` those of more to merge. */
+interface Offered extends Wanted {
+  value: AttributeValue | null;
   rule: string;
-  flow: CompiledFlow;
-  readonly values: AttributeValue[];
+  ownedBits: bigint | undefined;
+  initial: boolean;
+  mergeType: MergeType;
+  others: AttributeValue[] | null;
   /** No further flow is asked. */
   settled: boolean;
 }
@@ -53,35 +56,36 @@ export function wantedValues(
   context: FlowContext,
   schema: Syntaxes,
   moment: "creation" | "update",
-): ReadonlyMap<string, Wanted> {
-  const offered = new Map<string, Offered>();
+): Map<string, Wanted> {
+  const wanted = new Map<string, Offered>();
   for (const { name: rule, flows } of rules) {
     for (const flow of moment === "creation" ? initialFirst(flows) : flows) {
-      if (flow.applyOnce && moment === "update") continue;
-      let one = offered.get(flow.target);
+      const { target, ownedBits, mergeType, applyOnce: initial } = flow;
+      if (initial && moment === "update") continue;
+      let one = wanted.get(target);
       if (one?.settled) continue;
-      const offer = evaluateFlow(rule, flow, context, attributeInfo(flow.target, schema));
+      const offer = evaluateFlow(rule, flow, context, attributeInfo(target, schema));
       if (offer === "ignore") continue;
       if (one === undefined) {
-        one = { rule, flow, values: [], settled: false };
-        offered.set(flow.target, one);
+        one = { value: null, rule, ownedBits, initial, mergeType, others: null, settled: false };
+        wanted.set(target, one);
       }
       if (offer === "null") continue;
       if (offer === "authoritativeNull") {
         one.settled = true;
         continue;
       }
-      if (one.values.length === 0) Object.assign(one, { rule, flow });
-      one.values.push(offer.value);
-      one.settled = flow.mergeType === "update";
+      if (one.value === null) {
+        Object.assign(one, { value: offer.value, rule, ownedBits, initial, mergeType });
+      } else {
+        one.others ??= [];
+        one.others.push(offer.value);
+      }
+      one.settled = mergeType === "update";
     }
   }
-  const wanted = new Map<string, Wanted>();
-  for (const [target, { rule, flow, values }] of offered) {
-    const [first = null] = values;
-    const value = values.length > 1 ? union(values, flow.mergeType) : first;
-    wanted.set(target, { value, rule, ownedBits: flow.ownedBits, initial: flow.applyOnce });
-  }
+  for (const one of wanted.values())
+    if (one.others !== null) one.value = union([one.value!, ...one.others], one.mergeType);
   return wanted;
 }
 
@@ -118,7 +122,7 @@ export function updated(
   if (expected === null) return { kind: "leave", reason: "no import has seen it yet" };
   const schema = syntaxesOf(configuration.schemas.get(target.connector) ?? [], target.objectType);
   const keepsDisable = configuration.connectors.get(target.connector)?.keepHandMadeDisable ?? true;
-  const wanted = new Map(wantedValues(rules, context, schema, "update"));
+  const wanted = wantedValues(rules, context, schema, "update");
   const given = recallableOf(rules, wanted, target.recallable);
   for (const [name, rule] of recall) {
     if (wanted.has(name)) continue;
@@ -130,7 +134,7 @@ export function updated(
 
   const attributes: AttributeChange[] = [];
   const held: string[] = [];
-  const wantedBits: Record<string, bigint> = { ...target.wantedBits };
+  let { wantedBits } = target;
   let newDn: string | undefined;
   for (const [name, { value, rule, ownedBits }] of wanted) {
     if (name === "dn") {
@@ -143,7 +147,7 @@ export function updated(
     if (ownedBits !== undefined && typeof value === "bigint") {
       const bits = ownBits(target, name, value, ownedBits, expected, keepsDisable);
       after = bits.after;
-      wantedBits[name] = bits.remembered;
+      if (own(wantedBits, name) !== bits.remembered) wantedBits = { ...wantedBits, [name]: bits.remembered };
       if (bits.held) held.push(name);
     }
     const before = own(expected.attributes, name);
@@ -157,24 +161,25 @@ export function updated(
   }
 
   if (rename !== null) newDn = dnKey(rename.dn) === dnKey(expected.dn) ? undefined : rename.dn;
-  const reason =
-    rename === null
+  const isSettled = attributes.length === 0 && newDn === undefined;
+  const reason = isSettled
+    ? asWanted
+    : rename === null
       ? reasonOf(attributes, newDn, rules, recall)
       : [
           `dn by ${rename.extension}.`,
           ...(attributes.length === 0 ? [] : [reasonOf(attributes, undefined, rules, recall)]),
         ].join(" ");
-  const pendingExport: PendingExport | null =
-    attributes.length === 0 && newDn === undefined
-      ? null
-      : { change: "update", ...(newDn !== undefined && { newDn }), attributes, reason };
+  const pendingExport: PendingExport | null = isSettled
+    ? null
+    : { change: "update", ...(newDn !== undefined && { newDn }), attributes, reason };
   const object: ConnectorSpaceObject = {
     ...target,
     pendingExport: isDeepStrictEqual(target.pendingExport, pendingExport)
       ? target.pendingExport
       : pendingExport,
     wantedBits,
-    recallable: isDeepStrictEqual(target.recallable, given) ? target.recallable : given,
+    recallable: sameNames(target.recallable, given) ? target.recallable : given,
     error: pendingExport === null ? withoutErrorOf(target.error, "export") : target.error,
   };
   return { kind: "flow", object, held, reason };
@@ -213,17 +218,31 @@ export function recallableOf(
   const recallable: Record<string, string[]> = {};
   for (const { name: rule, scope, flows } of rules) {
     if (scope.length === 0) continue;
-    const claimed = before[rule] ?? [];
-    const names = flows.flatMap(({ target, applyOnce, ownedBits }) => {
-      if (applyOnce || ownedBits !== undefined || target === "dn") return [];
+    const claimed = before[rule];
+    const names: string[] = [];
+    for (const { target, applyOnce, ownedBits } of flows) {
+      if (applyOnce || ownedBits !== undefined || target === "dn") continue;
       const now = wanted.get(target);
-      const gives = now === undefined ? claimed.includes(target) : now.rule === rule && now.value !== null;
-      return gives && now?.initial !== true ? [target] : [];
-    });
-    if (names.length > 0) recallable[rule] = [...new Set(names)];
+      const gives = now === undefined ? claimed?.includes(target) : now.rule === rule && now.value !== null;
+      if (gives && now?.initial !== true && !names.includes(target)) names.push(target);
+    }
+    if (names.length > 0) recallable[rule] = names;
   }
   return recallable;
 }
+
+function sameNames(a: ConnectorSpaceObject["recallable"], b: ConnectorSpaceObject["recallable"]): boolean {
+  const rules = Object.keys(a);
+  return (
+    rules.length === Object.keys(b).length &&
+    rules.every((rule) => {
+      const [some, others] = [a[rule]!, b[rule]];
+      return some.length === others?.length && some.every((name, index) => name === others[index]);
+    })
+  );
+}
+
+const asWanted = "As the rules want it.";
 
 function reasonOf(
   attributes: readonly AttributeChange[],
@@ -244,7 +263,7 @@ function reasonOf(
     sentences.push(
       `${ofRule.map(({ name }) => name).join(", ")} recalled: it left the scope of rule ${rule}.`,
     );
-  return sentences.length === 0 ? "As the rules want it." : sentences.join(" ");
+  return sentences.length === 0 ? asWanted : sentences.join(" ");
 }
 
 /**

@@ -350,6 +350,7 @@ export interface Surroundings {
 
 /**
  * What the object offers its metaverse object through the rules in whose scope it is.
+ * @param rules those, where the caller knows them
  * @throws FlowError when a flow fails: the object offers all or nothing
  */
 export function contributionsOf(
@@ -358,6 +359,7 @@ export function contributionsOf(
   metaverse: MetaverseObject,
   configuration: SyncConfiguration,
   clock: Surroundings,
+  rules = rulesInScope(object, image, configuration),
 ): readonly Contribution[] {
   const extension = connectorExtension(object.connector, configuration);
   const context: FlowContext = {
@@ -377,7 +379,7 @@ export function contributionsOf(
   const types = configuration.metaverse.get(metaverse.objectType)?.attributes;
   const { references = noReferences } = clock;
   const contributions: Contribution[] = [];
-  for (const rule of rulesInScope(object, image, configuration)) {
+  for (const rule of rules) {
     const isOfAnyType = rule.metaverseObjectType === anyMetaverseObjectType;
     if (!isOfAnyType && rule.metaverseObjectType !== metaverse.objectType) continue;
     for (const flow of rule.flows) {

@@ -25,6 +25,7 @@ export function reduceContributions(
   present: MetaverseObject["attributes"],
   now: string,
 ): MetaverseObject["attributes"] {
+  if (staysAsItIs(contributions, present)) return present;
   const attributes: Record<string, MetaverseValue> = {};
   const byAttribute = Map.groupBy(contributions, (contribution) => contribution.attribute);
   let kept = 0;
@@ -44,6 +45,24 @@ export function reduceContributions(
   }
   const count = Object.keys(attributes).length;
   return kept === count && count === Object.keys(present).length ? present : attributes;
+}
+
+/** Seen at once where each attribute has one offer, and it is the one that stands. */
+function staysAsItIs(
+  contributions: readonly Contribution[],
+  present: MetaverseObject["attributes"],
+): boolean {
+  if (contributions.length !== Object.keys(present).length) return false;
+  const seen = new Set<string>();
+  for (const { attribute, offer, mergeType, connector, rule, precedence } of contributions) {
+    if (offer === "authoritativeNull" || mergeType !== "update" || seen.has(attribute)) return false;
+    seen.add(attribute);
+    const before = own(present, attribute);
+    if (before === undefined || before.rule !== rule || before.connector !== connector) return false;
+    if (before.precedence !== precedence) return false;
+    if (before.value !== offer.value && !isDeepStrictEqual(before.value, offer.value)) return false;
+  }
+  return true;
 }
 
 function isSame(a: MetaverseValue, b: MetaverseValue): boolean {

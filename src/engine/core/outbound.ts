@@ -470,7 +470,7 @@ function metaverseContext(
   const led = new Map<string, AttributeValue | undefined>();
   const attribute = (name: string) => {
     const value = own(metaverse.attributes, name)?.value;
-    if (!valuesOf(value).some(isReference)) return value;
+    if (typeof value !== "object" || !valuesOf(value).some(isReference)) return value;
     // A group's members are looked up once, however many scopes and flows read them.
     if (!led.has(name))
       led.set(

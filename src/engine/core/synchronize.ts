@@ -54,6 +54,7 @@ import {
 } from "./outbound.ts";
 import { entryOf, type ProvisioningPlan, planProvisioning } from "./provisioning.ts";
 import type { References } from "./references.ts";
+import type { CompiledRule } from "./rules.ts";
 import { type DateTime, dateTimeToMs } from "./values.ts";
 
 export interface SyncInput {
@@ -213,6 +214,11 @@ type Fate =
   /** A rules extension could not tell. */
   | { readonly kind: "failed"; readonly error: FlowError };
 
+interface ScopedRules {
+  readonly absence: ConnectorSpaceObject["absence"];
+  readonly rules: readonly CompiledRule[];
+}
+
 /** One decision in the making. It is local to one call, so that the function around it stays pure. */
 class Synchronization {
   readonly #input: SyncInput;
@@ -230,11 +236,14 @@ class Synchronization {
   readonly #provisioned: Provisioned[] = [];
   readonly #joins: OutboundJoin[] = [];
   readonly #contributions: Contribution[] = [];
+  /** By image: it is asked of each object several times. */
+  readonly #inScope = new Map<Image, boolean>();
+  readonly #rulesInScope = new Map<Image, ScopedRules>();
 
   constructor(input: SyncInput) {
     this.#input = input;
     this.#configuration = input.configuration;
-    this.#now = new Date(dateTimeToMs(input.now)).toISOString();
+    this.#now = isoOf(input.now);
   }
 
   decide(): SyncDecision {
@@ -298,13 +307,31 @@ class Synchronization {
 
   #isTakenBack(object: ConnectorSpaceObject): boolean {
     const { image } = this.#staying(object);
-    return image !== null && isInScope(object.connector, image, this.#configuration);
+    return image !== null && this.#isInScope(object.connector, image);
+  }
+
+  #isInScope(connector: string, image: Image): boolean {
+    let found = this.#inScope.get(image);
+    if (found === undefined) {
+      found = isInScope(connector, image, this.#configuration);
+      this.#inScope.set(image, found);
+    }
+    return found;
+  }
+
+  #rulesOf(object: ConnectorSpaceObject, image: Image): readonly CompiledRule[] {
+    let found = this.#rulesInScope.get(image);
+    if (found?.absence !== object.absence) {
+      found = { absence: object.absence, rules: rulesInScope(object, image, this.#configuration) };
+      this.#rulesInScope.set(image, found);
+    }
+    return found.rules;
   }
 
   #scopeFate(object: ConnectorSpaceObject, image: Image, retainMs: number | null): Fate {
     const absent = object.absence !== null && object.absence.byRules !== true;
     // An object that is absent shows the last values that were in scope; only a change of the rules can put it out.
-    if (isInScope(object.connector, image, this.#configuration)) return { kind: "stays", image };
+    if (this.#isInScope(object.connector, image)) return { kind: "stays", image };
     if (object.metaverseId === null) return { kind: "filtered" };
     return absent || retainMs !== null ? { kind: "stays", image } : { kind: "filtered" };
   }
@@ -366,7 +393,7 @@ class Synchronization {
     const { absence } = object;
     if (absence !== null && absence.byRules !== true) return absence;
     const retains = (this.#configuration.connectors.get(object.connector)?.retainMs ?? null) !== null;
-    if (object.explicitConnector || isInScope(object.connector, image, this.#configuration)) return null;
+    if (object.explicitConnector || this.#isInScope(object.connector, image)) return null;
     return retains ? (absence ?? { kind: "outOfScope", since: this.#now, byRules: true }) : null;
   }
 
@@ -442,8 +469,9 @@ class Synchronization {
       return;
     }
     try {
+      const rules = this.#rulesOf(object, image);
       this.#contributions.push(
-        ...contributionsOf(object, image, metaverse, this.#configuration, this.#input),
+        ...contributionsOf(object, image, metaverse, this.#configuration, this.#input, rules),
       );
     } catch (error) {
       if (!(error instanceof FlowError)) throw error;
@@ -492,7 +520,7 @@ class Synchronization {
     const image = importedImage(object);
     // Of a newcomer nothing has been kept empty yet.
     if (image === null || object.metaverseId !== metaverse.id || isNewcomer(object, this.#input)) return [];
-    return rulesInScope(object, image, this.#configuration).flatMap(({ name, precedence, flows }) =>
+    return this.#rulesOf(object, image).flatMap(({ name, precedence, flows }) =>
       flows.flatMap(({ target, mergeType, ...flow }): Contribution[] =>
         flow.kind === "expression" &&
         flow.expression.includes("AuthoritativeNull") &&
@@ -552,7 +580,7 @@ class Synchronization {
     const image = this.#images.get(object.id) ?? null;
     const keepsAlive =
       image !== null &&
-      (rulesInScope(object, image, this.#configuration).some((rule) => rule.linkType !== "join") ||
+      (this.#rulesOf(object, image).some((rule) => rule.linkType !== "join") ||
         this.#projects(object, image));
     return { connector: object.connector, keepsAlive };
   }
@@ -746,15 +774,17 @@ class Synchronization {
   // ---- the decision ------------------------------------------------------------------------------------------
 
   #decision(metaverse: MetaverseObject | null): SyncDecision {
-    const before = new Map(this.#input.objects.map((object) => [object.id, object]));
-    const objects = [...this.#after].flatMap(([id, after]): ObjectChange[] => {
+    const before = new Map<string, ConnectorSpaceObject>();
+    for (const object of this.#input.objects) before.set(object.id, object);
+    const objects: ObjectChange[] = [];
+    for (const [id, after] of this.#after) {
       const original = before.get(id) ?? null;
-      if (isSame(original, after)) return [];
-      return [{ id, connector: (original ?? after)!.connector, before: original, after }];
-    });
+      if (!isSame(original, after))
+        objects.push({ id, connector: (original ?? after)!.connector, before: original, after });
+    }
     return {
       metaverse,
-      metaverseChanged: !isDeepStrictEqual(metaverse, this.#input.metaverse),
+      metaverseChanged: !isSameMetaverse(metaverse, this.#input.metaverse),
       objects,
       provisioned: this.#provisioned,
       joins: this.#joins,
@@ -775,7 +805,9 @@ class Synchronization {
   #countInbound(fates: ReadonlyMap<string, Fate>, result: MetaverseObject | null): void {
     const { metaverse, objects, syncing } = this.#input;
     const removed = result === null || result.deleted;
-    const flowed = !isDeepStrictEqual(result?.attributes, metaverse.attributes);
+    const flowed =
+      result?.attributes !== metaverse.attributes &&
+      !isDeepStrictEqual(result?.attributes, metaverse.attributes);
     for (const object of objects) {
       const fate = fates.get(object.id)!;
       const after = this.#after.get(object.id);
@@ -823,6 +855,15 @@ class Synchronization {
   }
 }
 
+let lastInstant: { readonly of: DateTime; readonly iso: string } | undefined;
+
+/** A whole step has one instant. */
+function isoOf(instant: DateTime): string {
+  if (lastInstant?.of !== instant)
+    lastInstant = { of: instant, iso: new Date(dateTimeToMs(instant)).toISOString() };
+  return lastInstant.iso;
+}
+
 /** Whether the object is connected to the metaverse object only by this synchronisation. */
 function isNewcomer({ id }: ConnectorSpaceObject, { objects }: SyncInput): boolean {
   return !objects.some((object) => object.id === id && object.metaverseId !== null);
@@ -832,9 +873,22 @@ function isNewcomer({ id }: ConnectorSpaceObject, { objects }: SyncInput): boole
 function isSame(a: ConnectorSpaceObject | null, b: ConnectorSpaceObject | null): boolean {
   if (a === null || b === null) return a === b;
   const keys = Object.keys(a) as (keyof ConnectorSpaceObject)[];
+  if (keys.length !== Object.keys(b).length) return false;
+  for (const key of keys) if (a[key] !== b[key] && !isDeepStrictEqual(a[key], b[key])) return false;
+  return true;
+}
+
+function isSameMetaverse(a: MetaverseObject | null, b: MetaverseObject): boolean {
   return (
-    keys.length === Object.keys(b).length &&
-    keys.every((key) => a[key] === b[key] || isDeepStrictEqual(a[key], b[key]))
+    a !== null &&
+    a.deleted === b.deleted &&
+    a.objectType === b.objectType &&
+    a.connectors.length === b.connectors.length &&
+    a.connectors.every(({ connector, id }, index) => {
+      const other = b.connectors[index]!;
+      return connector === other.connector && id === other.id;
+    }) &&
+    (a.attributes === b.attributes || isDeepStrictEqual(a.attributes, b.attributes))
   );
 }
 
