@@ -40,7 +40,7 @@ describe("a delta cycle", () => {
   // Sixteen shards have their price, so a small population pays more for each: together, 0.05 from 10,000 objects on.
   test.each([
     ["Full Import (Stage Only)", 45, 0.01],
-    ["Full Synchronization", 300, 0.02],
+    ["Full Synchronization", 220, 0.01],
   ])(
     "is cheaper than a %s, which costs %d requests and %d for each object that has not changed, at most",
     async (profile, basic, perObject) => {

@@ -35,18 +35,3 @@ export async function* batches<T>(items: AsyncIterable<T>, size: number): AsyncG
   }
   if (batch.length > 0) yield batch;
 }
-
-/** Asks for each item while the one before it is being worked on. */
-export async function* readAhead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
-  const ask = () => {
-    const asked = items.next();
-    asked.catch(() => undefined); // told when it is its turn, if ever it is
-    return asked;
-  };
-  for (let next = ask(); ; ) {
-    const { done, value } = await next;
-    if (done) return;
-    next = ask();
-    yield value;
-  }
-}

@@ -9,7 +9,7 @@ import type { MetaverseWrite, StoredMetaverseObject, WorkPhase } from "../stores
 import type { HistoryWrite } from "../stores/objectHistory.ts";
 import type { RunError } from "../stores/runs.ts";
 import { Adoption } from "./adoption.ts";
-import { after, readAhead } from "./batches.ts";
+import { after, oneAhead } from "./batches.ts";
 import { historyOrder, isoTime } from "./engine.ts";
 import { type FamilyPlace, familiesOf } from "./families.ts";
 import { metIn } from "./inboundCounters.ts";
@@ -86,7 +86,7 @@ export class Flowing {
     group: readonly string[],
     place: FamilyPlace,
   ): AsyncGenerator<FlowedBatch & { readonly next: FamilyPlace | null }> {
-    for await (const { shard, families, more } of readAhead(familiesOf(this.#context.parts, group, place))) {
+    for await (const { shard, families, more } of oneAhead(familiesOf(this.#context.parts, group, place))) {
       const adoption = new Adoption(this.#context);
       let decided: Decided[] = [];
       let counted: Record<string, number> = {};

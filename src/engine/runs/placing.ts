@@ -34,7 +34,8 @@ import { isEverybodyKnown } from "./orphans.ts";
 import { runError } from "./runErrors.ts";
 import { againOnConflict, lookupKey, type SyncContext, valueKey } from "./syncContext.ts";
 
-const pointReadsMax = 64;
+/** Of more objects than this all in their range are read; in a full synchronisation they come from one page of it. */
+const pointReadsMax = { delta: 64, full: 16 };
 /** So many lookups in the metaverse's index cost what reading it, while it is small, does. */
 const indexReadWorthwhile = 64;
 
@@ -74,7 +75,7 @@ export class Placing {
   async attempt(ids: readonly string[], full: boolean, doubtful: boolean): Promise<PlacedBatch> {
     const { connectorSpace, metaverse } = this.#context.parts;
     const writer = this.#context.slice.writer;
-    const stored = await this.#load(this.#context.connector, ids);
+    const stored = await this.#load(ids, full ? pointReadsMax.full : pointReadsMax.delta);
     const work = new Set<string>();
     const unlinked: Stored[] = [];
     for (const id of ids) {
@@ -221,9 +222,10 @@ export class Placing {
     return { flow: [...work].map(shardOf).join(""), statistics, failed };
   }
 
-  async #load(connector: string, ids: readonly string[]): Promise<Map<string, Stored>> {
-    const { connectorSpace } = this.#context.parts;
-    if (ids.length <= pointReadsMax) return connectorSpace.getMany(connector, ids);
+  async #load(ids: readonly string[], pointReads: number): Promise<Map<string, Stored>> {
+    const { connector, parts } = this.#context;
+    const { connectorSpace } = parts;
+    if (ids.length <= pointReads) return connectorSpace.getMany(connector, ids);
     const wanted = new Set(ids);
     const found = new Map<string, Stored>();
     const sorted = [...ids].sort();

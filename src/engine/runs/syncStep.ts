@@ -187,7 +187,7 @@ export class SyncJob {
     const dirty = cursor.full ? shards : shards.filter((shard) => state.importShards.includes(shard));
     for (const shard of dirty.filter((one) => one >= cursor.shard)) {
       let from = shard === cursor.shard ? cursor.from : "";
-      for await (const ids of batches(this.#candidates(shard, cursor.full, from), placingBatch)) {
+      for await (const ids of this.#candidates(shard, cursor.full, from)) {
         const counted = await this.#placing.place(ids, cursor.full);
         from = after(ids.at(-1)!);
         cursor = {
@@ -316,16 +316,12 @@ export class SyncJob {
   }
 
   /** Ids to look at: all that are linked to nothing (full), or all with a pending import (delta). */
-  async *#candidates(shard: string, full: boolean, from: string): AsyncGenerator<string> {
-    if (full) yield* this.#context.parts.connectorSpace.disconnectors(this.#context.connector, shard, from);
-    else
-      for await (const { id } of this.#context.parts.connectorSpace.marked(
-        this.#context.connector,
-        shard,
-        "import",
-        from,
-      ))
-        yield id;
+  async *#candidates(shard: string, full: boolean, from: string): AsyncGenerator<readonly string[]> {
+    const { connectorSpace } = this.#context.parts;
+    const { connector } = this.#context;
+    if (full) return yield* connectorSpace.disconnectors(connector, shard, from);
+    const marked = connectorSpace.marked(connector, shard, "import", from);
+    for await (const batch of batches(marked, placingBatch)) yield batch.map(({ id }) => id);
   }
 
   /**

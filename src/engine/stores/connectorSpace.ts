@@ -146,12 +146,13 @@ export class ConnectorSpaceStore {
     await pMap(shards, ofShard, { concurrency: digestPagesInFlight });
   }
 
-  /** Ids of objects that are linked to nothing, for a full synchronisation. */
-  async *disconnectors(connector: string, shard: string, from = ""): AsyncGenerator<string> {
+  /** Ids of objects that are linked to nothing, for a full synchronisation: those of a page at a time. */
+  async *disconnectors(connector: string, shard: string, from = ""): AsyncGenerator<readonly string[]> {
     const partition = partitionOf(connector, shard);
     const query = { partition, from: `o|${from}`, to: prefixRange("o|").to, select: ["metaverseId"] };
     for await (const { rows } of pagesOf(this.#tables, tableNames.connectorSpace, query)) {
-      for (const { row, properties } of rows) if (properties.metaverseId === undefined) yield row.slice(2);
+      const unlinked = rows.filter(({ properties }) => properties.metaverseId === undefined);
+      if (unlinked.length > 0) yield unlinked.map(({ row }) => row.slice(2));
     }
   }
 
