@@ -96,9 +96,12 @@ export const parseWatermark = (cursor: Cursor) => fromJson(watermarkSchema, curs
 export const parsePosition = (cursor: Cursor) => fromJson(positionSchema, cursor);
 
 /** A window of objects that were created one after the other begins this wide. */
-const firstWidth = 10_000n;
-/** About ten pages: what is read again at worst when an import goes on in another process. */
-const wantedCount = 10_000;
+const firstWidth = 30_000n;
+/**
+ * What is read again at worst when an import goes on in another process, far less than a slice of it. uSNCreated has no
+ * index, so for every window the directory looks at all that is in the OU: few windows, then.
+ */
+const wantedCount = 30_000;
 
 export function startPosition(
   kind: "full" | "delta",
