@@ -91,7 +91,8 @@ export class ByHand {
 
   /**
    * Empties one connector space, as after a change of its directory that no import can make out. Nothing is written to
-   * the directory: the next full import and synchronisation find its objects again and join them.
+   * the directory: the next full import and synchronisation find its objects again and join them, and until then nothing
+   * is synchronised that would take its people for gone.
    * @throws UnknownName; RunInTheWay: no run may work meanwhile, nor begin
    */
   async emptySpace(connector: string, { who, why }: Caller): Promise<{ connector: string; removed: number }> {
@@ -100,13 +101,14 @@ export class ByHand {
     const by = `empty-${options.randomHex(12)}`;
     const { leaseMs, takeoverMs } = options.timings;
     const paused = `The connector space of ${name} is being emptied.`;
+    const now = () => isoTime(options.clock.now());
     const pause = () => ({ by, why: paused, until: options.clock.now() + leaseMs + takeoverMs });
     const prolong = () => runs.prolong(pause());
     await runs.pause(pause(), options.clock.now());
     try {
       const { objects: removed = 0 } = await connectorSpace.totals(name);
       await audit.add({
-        at: isoTime(options.clock.now()),
+        at: now(),
         who,
         what: "emptySpace",
         about: { connector: name },
@@ -114,13 +116,13 @@ export class ByHand {
         details: { objects: removed },
       });
       // First, so that a call that is broken off leaves a connector that has to be imported in full.
-      await state.reset(name);
+      await state.reset(name, now());
       const claim = { runId: by, step: 0, shard: "all", epoch: 1, verify: prolong };
       await connectorSpace.empty(name, new FencedWriter(options.tables, claim), prolong);
       return { connector: name, removed };
     } finally {
       // And last: whoever froze until a run had begun may have removed what that run has only looked at.
-      await state.reset(name);
+      await state.reset(name, now());
       await runs.resume(by);
     }
   }

@@ -1,6 +1,7 @@
 /** What a person does by hand with one object, over the real engine: joins, disconnections, accepted imports. */
 import { describe, expect, test } from "vitest";
 import { ByHand, NotPossible, NotThere, type Wanted } from "../../src/engine/byHand.ts";
+import { Queries } from "../../src/engine/queries.ts";
 import { EngineWorld, guestId, guestOu, Life } from "../support/engineWorld.ts";
 import { Crash } from "../support/runWorld.ts";
 
@@ -259,6 +260,26 @@ describe("a connector space that is emptied", () => {
       expect((await world.persons()).size).toBe(8);
     },
   );
+
+  test("of a source takes nobody for gone before it is imported and synchronised again, whatever is run first", async () => {
+    const world = await worldOf(4);
+    world.now += 1000;
+    await new ByHand(world.engine).emptySpace("AADMA", caller);
+    const refused = { status: "no-start-full-import-required", steps: [{ statistics: {} }] };
+    expect(await world.profile("AADMA", "Full Synchronization")).toMatchObject(refused);
+    expect(await world.profile("ADMA", "Full Synchronization")).toMatchObject(refused);
+    await world.profile("AADMA", "Full Import (Stage Only)");
+    expect(await world.profile("ADMA", "Full Synchronization")).toMatchObject(refused);
+    const [account] = (await new Queries(world.engine).objects("ADMA", {}, 1)).items as { id: string }[];
+    await new ByHand(world.engine).order("ADMA", account!.id, { kind: "synchronize" }, caller);
+    await world.settle();
+    expect(await world.lastRun()).toMatchObject(refused);
+    expect((await world.profile("AADMA", "Full Synchronization")).status).toBe("success");
+    expect((await world.profile("ADMA", "Full Synchronization")).status).toBe("success");
+    expect((await world.plans.page("ADMA", 10)).state).toBe("done");
+    await world.cycle("delta");
+    expect([world.wrong(), await world.outstanding(), world.accounts.writes]).toEqual([[], [], []]);
+  });
 
   test("waits for no run: one that is under way is in the way", async () => {
     const world = await worldOf(2);

@@ -26,7 +26,7 @@ export async function isEverybodyKnown(
 }
 
 /** The connectors whose objects become metaverse objects. */
-function peopleFrom({ rules, connectors }: Configuration): readonly string[] {
+export function peopleFrom({ rules, connectors }: Configuration): readonly string[] {
   const byRules = rules.rules
     .filter(({ direction, linkType }) => direction === "inbound" && linkType === "provision")
     .map(({ connector }) => connector);

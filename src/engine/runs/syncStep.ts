@@ -11,9 +11,16 @@ import { after, batches } from "./batches.ts";
 import { type EngineParts, isoTime } from "./engine.ts";
 import { Flowing } from "./flowing.ts";
 import { markedShards } from "./markedShards.ts";
+import { peopleFrom } from "./orphans.ts";
 import { Placing } from "./placing.ts";
 import { type ReindexingCursor, reindex, reindexingOf } from "./reindexing.ts";
-import type { DoneOutcome, Slice, SliceOutcome, StepHandler } from "./stepHandler.ts";
+import {
+  type DoneOutcome,
+  type Slice,
+  type SliceOutcome,
+  type StepHandler,
+  StepStopped,
+} from "./stepHandler.ts";
 import { type JobSlice, SyncContext, type SyncObserver } from "./syncContext.ts";
 
 interface PlacingCursor {
@@ -78,10 +85,28 @@ export class SyncStep implements StepHandler {
 
   async work(slice: Slice): Promise<SliceOutcome> {
     const configuration = await this.#parts.configuration(slice.run.rulesVersion);
+    if (slice.shard === "main" && slice.cursor === null)
+      await this.#assertTakenIn(slice.step.connector, configuration);
     const job = new SyncJob(this.#parts, slice, configuration);
     if (slice.shard === referencesShard) return job.followReferences();
     if (slice.shard !== "main") return job.flow();
     return slice.step.order === undefined ? job.place() : job.carryOut(slice.step.order);
+  }
+
+  /**
+   * People whose source was emptied by hand are not gone: their source comes first, imported and then synchronised.
+   * @throws StepStopped
+   */
+  async #assertTakenIn(connector: string, configuration: Configuration): Promise<void> {
+    for (const source of peopleFrom(configuration)) {
+      const { emptiedAt, fullImportAt } = await this.#parts.state.get(source);
+      if (emptiedAt === null || (source === connector && fullImportAt !== null)) continue;
+      const wanted = fullImportAt === null ? "import it in full, and synchronise it" : "synchronise it";
+      throw new StepStopped(
+        "no-start-full-import-required",
+        `The connector space of ${source} was emptied at ${emptiedAt}: first ${wanted}, or its people would be taken for gone. Nothing was synchronised.`,
+      );
+    }
   }
 
   async counted(
@@ -107,15 +132,18 @@ export class SyncStep implements StepHandler {
     const importShards = await markedShards(this.#parts, connector, "import", stored.state.importShards);
     const nextDue = await connectorSpace.nextDue(connector);
     const before = stored.state;
+    const emptiedAt = before.fullImportAt === null ? before.emptiedAt : null;
     if (
       before.importShards !== importShards ||
       before.nextDue !== nextDue ||
+      before.emptiedAt !== emptiedAt ||
       before.synchronizedRules !== synchronizedRules
     )
       await state.replace(connector, stored, {
         ...before,
         importShards,
         nextDue,
+        emptiedAt,
         synchronizedRules,
       });
   }

@@ -23,6 +23,11 @@ export interface ConnectorState {
   readonly watermarkAt: string | null;
   /** ISO 8601; the last import that was complete. */
   readonly fullImportAt: string | null;
+  /**
+   * ISO 8601; when its space was emptied by hand, until it has been imported and synchronised in full again. Meanwhile
+   * that somebody is missing in it says nothing.
+   */
+  readonly emptiedAt: string | null;
   /** The rule set that the whole connector space was last synchronised with. */
   readonly synchronizedRules: string | null;
   /** Shards that may hold markers of pending imports or exports: a superset, so that an idle step reads one row. */
@@ -53,6 +58,7 @@ const empty: ConnectorState = {
   scopeHash: null,
   watermarkAt: null,
   fullImportAt: null,
+  emptiedAt: null,
   synchronizedRules: null,
   importShards: "",
   exportShards: "",
@@ -127,9 +133,12 @@ export class ConnectorStateStore {
     }
   }
 
-  /** Nothing is known of the directory any more, so that everything is to be imported; a hold of its exports stays. */
-  reset(connector: string): Promise<ConnectorState> {
-    return this.update(connector, ({ hold }) => ({ ...empty, hold }));
+  /**
+   * Nothing is known of the directory any more, so that everything is to be imported; a hold of its exports stays.
+   * @param at ISO 8601
+   */
+  reset(connector: string, at: string): Promise<ConnectorState> {
+    return this.update(connector, ({ hold }) => ({ ...empty, hold, emptiedAt: at }));
   }
 
   /** To be called before markers are written. `by`: the run and step. */
