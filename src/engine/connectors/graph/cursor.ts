@@ -27,6 +27,8 @@ export interface ImportCursor {
   readonly links: DeltaLinks;
   /** The digest of the groups' members when the import began; null where no groups limit the scope. */
   readonly members: string | null;
+  /** Of a full import: how many objects the source counted before anything was listed. */
+  readonly counted?: number;
   readonly guard: LoopGuard;
 }
 
@@ -68,8 +70,8 @@ export function parseCursor(text: Cursor): ImportCursor {
     json = null; // reported below, like any other text that is no cursor
   }
   if (isCursor(json)) {
-    const { phase, type, next, links, members, guard } = json;
-    return { phase, type, next, links, members, guard };
+    const { phase, type, next, links, members, counted, guard } = json;
+    return { phase, type, next, links, members, ...(counted === undefined ? {} : { counted }), guard };
   }
   throw new ConnectorError(
     "watermark-expired",
@@ -117,7 +119,7 @@ function watermarkObject(text: Cursor): { links: DeltaLinks; members?: string } 
 
 function isCursor(json: unknown): json is ImportCursor {
   if (typeof json !== "object" || json === null) return false;
-  const { version, phase, type, next, links, members, guard } = json as Record<string, unknown>;
+  const { version, phase, type, next, links, members, counted, guard } = json as Record<string, unknown>;
   return (
     version === 2 &&
     typeof phase === "string" &&
@@ -125,6 +127,7 @@ function isCursor(json: unknown): json is ImportCursor {
     (type === "user" || type === "group") &&
     typeof next === "string" &&
     (members === null || typeof members === "string") &&
+    (counted === undefined || typeof counted === "number") &&
     typeof links === "object" &&
     links !== null &&
     typeof (guard as Partial<LoopGuard> | null)?.kept === "string" &&

@@ -94,7 +94,11 @@ export class GraphImport {
         // Before the listing, so that what changes during it comes with the next delta import.
         const links: Partial<Record<GraphTypeName, string>> = {};
         for (const type of types) links[type.name] = await this.#latestDeltaLink(type);
-        return this.#listingOf(types[0]!, links, digest);
+        const counted = await this.#sourceCount();
+        return {
+          ...this.#listingOf(types[0]!, links, digest),
+          ...(counted === undefined ? {} : { counted }),
+        };
       }
     }
   }
@@ -137,7 +141,9 @@ export class GraphImport {
         return { ...cursor, phase: "deletedObjects" as const, next, guard: newLoopGuard };
       }
       case "deletedObjects":
-        return following === undefined ? null : this.#listingOf(following, cursor.links, cursor.members);
+        return following === undefined
+          ? null
+          : { ...cursor, ...this.#listingOf(following, cursor.links, cursor.members) };
       case "changes": {
         const links = changedLinks(cursor, deltaLink);
         return following === undefined ? null : this.#changesOf(following, links, cursor.members);
@@ -171,7 +177,9 @@ export class GraphImport {
       const watermark = printWatermark(changedLinks(cursor, collection.deltaLink), cursor.members);
       return { page: { entries, resumeAt: null, complete: { watermark } }, next };
     }
-    const sourceCount = await this.#sourceCount();
+    const counted = await this.#sourceCount();
+    // Who has come or gone during the listing need not be in it.
+    const sourceCount = counted === undefined ? undefined : Math.min(counted, cursor.counted ?? counted);
     const complete = {
       watermark: printWatermark(cursor.links, cursor.members),
       ...(sourceCount === undefined ? {} : { sourceCount }),
