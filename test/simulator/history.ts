@@ -102,6 +102,8 @@ export interface History {
   readonly objectsPerMessage: number;
   /** The effect after which a process dies, of all effects of the history; null: none beside those by chance. */
   readonly crashAt: number | null;
+  /** Whether the runs that are open then are stopped, so that nobody repeats what the process was at. */
+  readonly crashStops: boolean;
   readonly events: readonly Event[];
   /** What is run when nothing goes wrong any more, before all is looked at. */
   readonly calm: "initial" | "delta";
@@ -140,6 +142,7 @@ export function historyOf(seed: number): History {
     troubles: troubles.filter(() => chance.happens(0.6)),
     objectsPerMessage: chance.one([1 / 16, 1 / 16, 8, 1_000]),
     crashAt: null,
+    crashStops: false,
     events,
     calm: chance.happens(0.5) ? "initial" : "delta",
   };
