@@ -524,6 +524,15 @@ describe("settings", () => {
     },
   );
 
+  test("an address that is no cloud of Microsoft's is taken only with a token, or with who gives tokens for it", () => {
+    const baseUrl = "https://graph.microsoft.de";
+    const refused = graphSettingsSchema.safeParse({ baseUrl }).error?.issues.map(({ message }) => message);
+    expect(refused?.join()).toMatch(/GRAPH_BASE_URL.*graph\.microsoft\.us.*authorityHost/);
+    const authorityHost = "https://login.example";
+    for (const more of [{ accessToken: "any" }, { authorityHost }])
+      expect(graphSettingsSchema.safeParse({ baseUrl, ...more }).success).toBe(true);
+  });
+
   test.each(["/no/such/file.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"])(
     "a certificate that cannot be used is refused by its setting's name",
     (caCertificate) => {

@@ -80,7 +80,13 @@ const settings = z.object({
 });
 
 export const graphSettingsSchema = settings.superRefine(
-  ({ clientCertificate, clientId, tenantId }, context) => {
+  ({ accessToken, authorityHost, baseUrl, clientCertificate, clientId, tenantId }, context) => {
+    if (accessToken === undefined && authorityHost === undefined && authorityOf(baseUrl) === undefined) {
+      const known = [...authorities.keys()].join(", ");
+      context.addIssue(
+        `GRAPH_BASE_URL (${baseUrl}) is none of Microsoft's clouds (${known}), so nobody knows who gives tokens for it. Correct it, or set authorityHost.`,
+      );
+    }
     if (clientCertificate === undefined || (clientId !== undefined && tenantId !== undefined)) return;
     context.addIssue(
       "clientCertificate needs clientId and tenantId: the application that it belongs to, and its tenant.",
