@@ -113,7 +113,11 @@ export class YamlFile {
     }
     const isMissing = issue.code === "invalid_type" && this.#node(path, true) === undefined;
     const name = nameOf(path);
-    if (isMissing) this.report(path, `"${name}" is missing.`, `Add "${name}" here.`);
+    if (name === "") {
+      const what =
+        this.content == null ? "The file is empty" : `The file is no mapping: ${plainMessage(issue)}`;
+      this.report(path, `${what}.`, "Write `name: value` lines, as its neighbours have them.");
+    } else if (isMissing) this.report(path, `"${name}" is missing.`, `Add "${name}" here.`);
     else this.report(path, `"${name}" is wrong: ${plainMessage(issue)}.`, this.#suggestion(issue, path));
   }
 

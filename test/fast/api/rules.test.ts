@@ -115,3 +115,12 @@ test.each([
 ])("%s %s %j is refused: %i %s", async (method, path, body, status, code) => {
   expect(await checked("Problem", method, path, body)).toMatchObject({ status, body: { code } });
 });
+
+test.each([
+  ["# nothing", "The file is empty."],
+  ["null", "The file is empty."],
+  ["[]", "The file is no mapping: expected object, received array."],
+])("a rule whose text is %j is refused in words", async (text, message) => {
+  const { body } = await checked("Problem", "PUT", "/rules/AD-B2B-OUT", { text, why: "?" });
+  expect(body.ruleProblems).toMatchObject([{ file: "edited/AD-B2B-OUT.yaml", line: 1, message }]);
+});
