@@ -31,6 +31,7 @@ test("a process that dies after any effect of a short history leaves nothing wro
     concurrency: 1,
     workers: 1,
     slices: "long",
+    calm: "delta",
     guests: 1,
     accounts: ["byUpn"],
     events: [
@@ -43,12 +44,15 @@ test("a process that dies after any effect of a short history leaves nothing wro
   };
   // Every second effect is enough for here; `npm run simulate -- --every-crash` takes each.
   let crashes = 0;
+  let stops = 0;
   for await (const crashed of crashedEverywhere(history, 2)) {
     const { violations } = await simulate(crashed);
     expect({ crashAt: crashed.crashAt, violations }).toEqual({ crashAt: crashed.crashAt, violations: [] });
     crashes++;
+    if (crashed.crashStops) stops++;
   }
   expect(crashes).toBeGreaterThan(100);
+  expect(stops).toBeGreaterThan(crashes / 3);
 });
 
 test("two hundred histories have everything in them that there is", () => {

@@ -81,13 +81,13 @@ export async function shrink(history: History, sabotage?: Sabotage, attemptsMax 
 }
 
 /**
- * The history with a crash after each of its effects in turn, or after every `stride`-th from `first` on; in every second
- * of them what is open is stopped then.
+ * The history with a crash after each of its effects in turn, or after every `stride`-th from `first` on; in half of
+ * them what is open is stopped then.
  */
 export async function* crashedEverywhere(history: History, stride = 1, first = 1): AsyncGenerator<History> {
   const { effects } = await simulate(history);
   for (let crashAt = first; crashAt <= effects; crashAt += stride)
-    yield { ...history, crashAt, crashStops: crashAt % 2 === 0 };
+    yield { ...history, crashAt, crashStops: (crashAt & 2) !== 0 };
 }
 
 /** A process that runs the engine. */
