@@ -7,6 +7,7 @@ import { ConnectorError } from "../../src/engine/ports/connector.ts";
 import type { Run } from "../../src/engine/stores/runs.ts";
 import { recipe } from "../fast/support/guestWorld.ts";
 import { EngineWorld, guestId, guestOu, type WorldOptions } from "../support/engineWorld.ts";
+import { Crash } from "../support/runWorld.ts";
 
 const hourMs = 3_600_000;
 const disableStatus = "stopped-disable-threshold-exceeded";
@@ -353,6 +354,25 @@ describe("an approval", () => {
     expect(effects).toBeGreaterThan(20);
   });
 });
+
+test.each(["beforeWrite", "afterWrite"] as const)(
+  "a guest who is blocked while the outcome of an export is unknown has a disabled account (it died %s)",
+  async (when) => {
+    const world = new EngineWorld();
+    world.addGuest(1);
+    world.accounts[when] = () => {
+      world.accounts[when] = () => undefined;
+      throw new Crash();
+    };
+    await world.engine.startCycle("initial", "http");
+    while ((await world.deliver()) !== "crashed");
+    for (const id of await world.engine.runs.openIds()) await world.engine.protocol.requestStop(id);
+    await world.settle();
+    world.guests.change(guestId(1), { accountEnabled: false, displayName: "Changed" });
+    for (let round = 0; round < 3; round++) await world.cycle("delta");
+    expect([world.wrong(), await world.outstanding()]).toEqual([[], []]);
+  },
+);
 
 describe("a change that the directory refuses", () => {
   const refused = "x".repeat(3000); // the directory takes no value that long

@@ -4,7 +4,7 @@ import type { PlanItem } from "../core/exportOrder.ts";
 import { exportHistory } from "../core/history.ts";
 import { importedId, shardOf } from "../core/identity.ts";
 import { exceededExportLimit } from "../core/limits.ts";
-import type { ConnectorSpaceObject } from "../core/model.ts";
+import { type ConnectorSpaceObject, importedImage } from "../core/model.ts";
 import { syntaxesOf } from "../core/schema.ts";
 import type { Connector, ExportChange, ExportResult, ObjectTypeSchema } from "../ports/connector.ts";
 import type { ObjectWrite } from "../stores/connectorSpace.ts";
@@ -33,6 +33,7 @@ import {
   type SliceOutcome,
   type StepHandler,
   StepStopped,
+  stepKey,
 } from "./stepHandler.ts";
 
 interface Cursor {
@@ -332,7 +333,8 @@ export class ExportStep implements StepHandler {
     const writes: (ObjectWrite & { readonly counters: Counters })[] = [];
     const errors: { readonly object: string; readonly error: RunError }[] = [];
     const histories: { readonly before: ConnectorSpaceObject; readonly after: ConnectorSpaceObject }[] = [];
-    for (const [index, { item }] of chosen.entries()) {
+    const lookedAtAgain: string[] = [];
+    for (const [index, { item, outcomeUnknown }] of chosen.entries()) {
       const before = escrows.get(item.id)!;
       const outcome = afterExport(before.object, results[index]!, {
         schemas,
@@ -340,7 +342,21 @@ export class ExportStep implements StepHandler {
         now,
         without: item.without ?? [],
       });
-      writes.push({ before, after: outcome.object, counters: { [outcome.counter]: 1 } });
+      const image = importedImage(outcome.object);
+      // While it was in escrow no synchronisation could say what else is wanted of it, and the import that shows it may
+      // have been: the next synchronisation is to decide.
+      const isPending =
+        outcomeUnknown &&
+        image !== null &&
+        outcome.object.pendingImport === null &&
+        before.object.escrow?.change !== "delete";
+      const pendingImport = isPending ? { change: "update" as const, image } : outcome.object.pendingImport;
+      if (isPending) lookedAtAgain.push(shardOf(item.id));
+      writes.push({
+        before,
+        after: { ...outcome.object, pendingImport },
+        counters: { [outcome.counter]: 1 },
+      });
       if (outcome.error === null) {
         exported.push({ [item.kind]: 1 });
         histories.push({ before: before.object, after: outcome.object });
@@ -348,6 +364,8 @@ export class ExportStep implements StepHandler {
     }
     await this.#keepHistory(slice, histories, schemas);
     await this.#dropTwins(slice, results);
+    if (lookedAtAgain.length > 0)
+      await this.#parts.state.markDirty(name, "importShards", lookedAtAgain, stepKey(slice));
     await connectorSpace.write(slice.writer, writes);
     await slice.report(errors);
     return { failures: errors.length, moved, exported: addCounters(...exported) };
