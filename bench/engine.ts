@@ -157,17 +157,17 @@ async function furtherSteps(
   };
 
   await writing("full synchronisation, new", () => deployment.profile("AADMA", full[1]));
+  await reading(
+    "full import, unchanged",
+    () => deployment.profile("AADMA", full[0]),
+    (from) => readForImport(from, "AADMA", deployment.guests),
+  );
   if (!isStaging) {
     for (const profile of full) await deployment.profile("ADMA", profile);
     await writing("export, adds", () => deployment.profile("ADMA", "Export"));
     await writing("delta import, confirming", () => deployment.profile("ADMA", delta[0]));
     await writing("delta synchronisation, confirming", () => deployment.profile("ADMA", delta[1]));
   }
-  await reading(
-    "full import, unchanged",
-    () => deployment.profile("AADMA", full[0]),
-    (from) => readForImport(from, "AADMA", deployment.guests),
-  );
   await reading(
     "full synchronisation, unchanged",
     () => deployment.profile("AADMA", full[1]),

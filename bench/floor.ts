@@ -9,8 +9,10 @@ import { chunked } from "../src/engine/stores/texts.ts";
 import type { Guests } from "./directories.ts";
 import { bytesOf, type Written } from "./tables.ts";
 
-/** As many as the engine has of its own, which works on four messages at once. */
-const inFlight = 4;
+/** Queries at once: the engine reads digests so, and works on four messages at once. */
+const readsInFlight = 4;
+/** Transactions at once, of different partitions: an import writes to all its shards side by side. */
+const writesInFlight = 16;
 
 /** Makes the tables that the floor writes to, as the engine's are there before a step begins. */
 export async function openFloor(tables: Tables): Promise<void> {
@@ -52,7 +54,7 @@ async function readAll(tables: Tables, queries: readonly (readonly [string, RowQ
     async ([table, query]) => {
       for await (const _row of rowsOf(tables, table, query));
     },
-    { concurrency: inFlight },
+    { concurrency: readsInFlight },
   );
 }
 
@@ -79,6 +81,6 @@ export async function writeAgain(tables: Tables, name: string, written: readonly
         await tables.transact(`floor${table}`, `${name}-${partition}`, chunk);
       }
     },
-    { concurrency: inFlight },
+    { concurrency: writesInFlight },
   );
 }
