@@ -262,9 +262,7 @@ describe("an approval", () => {
     await world.cycle("delta");
     const { hash, createdAt, expiresAt } = await planOf(world);
     expect(Date.parse(expiresAt!) - Date.parse(createdAt)).toBe(24 * hourMs);
-    const active = await world.engine.rules.active();
-    const spy = vi.spyOn(world.engine.rules, "active");
-    spy.mockResolvedValue({ ...active, rulesVersion: "another" });
+    const spy = vi.spyOn(world.engine.rules, "activeVersion").mockResolvedValue("another");
     await expect(world.approve(hash)).rejects.toThrow("lapsed");
     spy.mockRestore();
     world.now = Date.parse(expiresAt!);

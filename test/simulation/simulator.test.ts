@@ -55,6 +55,32 @@ test("a process that dies after any effect of a short history leaves nothing wro
   expect(stops).toBeGreaterThan(crashes / 3);
 });
 
+test("a run that is stopped where its process died leaves nothing that delta cycles do not mend", async () => {
+  const history: History = {
+    ...calmHistoryOf(4),
+    rules: [],
+    rulesConnector: false,
+    concurrency: 1,
+    workers: 1,
+    slices: "long",
+    calm: "delta",
+    guests: 1,
+    accounts: [],
+    events: [
+      { kind: "cycle", cycle: "initial" },
+      { kind: "deliver", count: 200 },
+      { kind: "edit", edit: "rename", guest: 0 },
+      { kind: "edit", edit: "add", guest: 1 },
+      { kind: "cycle", cycle: "delta" },
+      { kind: "deliver", count: 200 },
+    ],
+  };
+  for await (const { crashAt } of crashedEverywhere(history, 3)) {
+    const { violations } = await simulate({ ...history, crashAt, crashStops: true });
+    expect({ crashAt, violations }).toEqual({ crashAt, violations: [] });
+  }
+});
+
 test("two hundred histories have everything in them that there is", () => {
   const all = Array.from({ length: 200 }, (_, seed) => historyOf(seed));
   const events = all.flatMap((history) => history.events);
