@@ -84,6 +84,24 @@ describe("a reference", () => {
     expect(await world.outstanding()).toEqual([]);
   });
 
+  test("is one of 50,000 members: those whose accounts are there are sent, and one that leaves is taken out", async () => {
+    const world = newWorld();
+    const [here, all] = [200, 50_000];
+    for (let number = 1; number <= here; number++) world.addGuest(number);
+    world.addGuest(0, { otherMembers: Array.from({ length: all }, (_, index) => to(index + 1)) });
+    await world.cycle("initial");
+    await settled(world);
+    const members = () => valuesOf(account(world, 0)!.attributes.otherMembers).length;
+    expect(members()).toBe(here);
+    const others = Array.from({ length: all }, (_, index) => index + 1).filter((number) => number !== 7);
+    world.guests.change(guestId(0), { otherMembers: others.map(to) });
+    world.addGuest(here + 1);
+    await settled(world);
+    expect(members()).toBe(here);
+    expect(referred(world, 0, "otherMembers")).not.toContain(guestId(7));
+    expect(referred(world, 0, "otherMembers")).toContain(guestId(here + 1));
+  });
+
   test("follows a rename of its target without an export, and another target with one", async () => {
     const world = newWorld();
     for (const number of [1, 2, 3]) world.addGuest(number, number === 1 ? manages(2) : {});
