@@ -124,6 +124,8 @@ export function historyOf(seed: number): History {
   const events: Event[] = [{ kind: "cycle", cycle: "initial" }];
   for (let left = chance.integer(3, 14); left > 0; left--) events.push(eventBy(chance, rulesConnector));
   const guests = chance.integer(1, guestsMax - 2);
+  // Whom a full listing leaves out no delta tells of.
+  const leavesOut = events.some(({ kind }) => kind === "listing");
   return {
     seed,
     guests,
@@ -144,7 +146,7 @@ export function historyOf(seed: number): History {
     crashAt: null,
     crashStops: false,
     events,
-    calm: chance.happens(0.5) ? "initial" : "delta",
+    calm: chance.happens(0.5) || leavesOut ? "initial" : "delta",
   };
 }
 
