@@ -170,7 +170,7 @@ export class Accounts extends MadeUpDirectory {
   readonly capabilities: ConnectorCapabilities = {
     deltaImport: true,
     export: true,
-    exportBatchMax: 32, // as the Active Directory connector has it
+    exportBatchMax: 128, // as the Active Directory connector has it
     exportTimeoutMs: 30_000,
     dnSyntax: "dn",
   };
