@@ -331,6 +331,7 @@ test("D17: the organisational unit need not be imported first, and a missing one
         ...directorySettings(directory),
         GUEST_OU: ou,
         GRAPH_BASE_URL: "https://127.0.0.1:1",
+        GRAPH_ACCESS_TOKEN: "never asked for",
       },
       connectorKinds,
     );

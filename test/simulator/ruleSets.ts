@@ -5,7 +5,7 @@
 import { globSync, readFileSync } from "node:fs";
 import type { Configuration } from "../../src/engine/core/configuration.ts";
 import { readConfiguration } from "../../src/engine/core/readConfiguration.ts";
-import { type AttributeValue, isReference } from "../../src/engine/core/values.ts";
+import { type Attributes, type AttributeValue, isReference } from "../../src/engine/core/values.ts";
 import { anyKinds, recipeSettings, withoutRulesConnector } from "../fast/support/guestWorld.ts";
 import type { EngineWorld } from "../support/engineWorld.ts";
 import type { MemoryObject } from "../support/memoryConnector.ts";
@@ -135,6 +135,11 @@ export type Wanted =
   | { readonly kind: "disabledOrNone" }
   | { readonly kind: "none" };
 
+/** Whether the variation "leavers" leaves the guest without an account. */
+export function isLeaver({ displayName }: Attributes): boolean {
+  return String(displayName).startsWith("Leaver");
+}
+
 /** What the set wants of a guest's account. */
 export function wantedOf(chosen: readonly Variation[], world: EngineWorld, guest: MemoryObject): Wanted {
   const { anchor, attributes, gone } = guest;
@@ -142,7 +147,7 @@ export function wantedOf(chosen: readonly Variation[], world: EngineWorld, guest
   const isEnabled = attributes.accountEnabled === true;
   // Whoever is gone keeps the last values that were seen in scope, whatever changed with it.
   if (gone !== null || (chosen.includes("unblockedOnly") && !isEnabled)) return { kind: "disabledOrNone" };
-  if (chosen.includes("leavers") && name.startsWith("Leaver")) return { kind: "none" };
+  if (chosen.includes("leavers") && isLeaver(attributes)) return { kind: "none" };
   const title = chosen.includes("vip") && name.startsWith("VIP") ? "Dr. " : "";
   const mayLogOn = isEnabled && attributes.externalUserState !== "PendingAcceptance";
   return {

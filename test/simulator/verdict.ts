@@ -2,7 +2,7 @@
 import type { Run } from "../../src/engine/stores/runs.ts";
 import { type EngineWorld, guestOu } from "../support/engineWorld.ts";
 import type { MemoryObject } from "../support/memoryConnector.ts";
-import { type Variation, wantedOf } from "./ruleSets.ts";
+import { isLeaver, type Variation, wantedOf } from "./ruleSets.ts";
 
 /** Guests with more than one account: by stamp, by the name that the rules give, or by their UPN. */
 export function twice(world: EngineWorld): string[] {
@@ -66,6 +66,11 @@ function wrongAccount(
           // Of a guest who went before any import: nobody has ever given it a value, and it is listed as an orphan.
           .filter(
             ({ anchor, attributes }) => !leftBehind.has(anchor) || attributes.employeeType !== undefined,
+          )
+          // One that was joined is let go as it is when its person leaves the outbound rule's scope, before or after.
+          .filter(
+            ({ anchor }) =>
+              !leftBehind.has(anchor) || !rules.includes("leavers") || !isLeaver(guest.attributes),
           )
           .map(({ dn }) => `${dn} of a guest who is gone is enabled`)
       );
