@@ -390,6 +390,18 @@ export function objectStores(open: () => StoreBackend): void {
       expect(await space.get("AD", idOf(3))).toBeUndefined();
     });
 
+    test("lets it commit nothing where nobody has written yet, nor past an epoch that only the fence knows of", async () => {
+      const world = storeWorld(open());
+      const space = spaceOf(world);
+      const lost = world.writer({ isLost: () => true });
+      await expect(space.write(lost, [{ before: null, after: connected(1) }])).rejects.toThrow(LeaseLost);
+      expect(await space.get("AD", idOf(1))).toBeUndefined();
+      await space.write(world.writer({ epoch: 2 }), [{ before: null, after: connected(2) }]);
+      const restored = space.write(world.writer({ epoch: 1 }), [{ before: null, after: connected(3) }]);
+      await expect(restored).rejects.toThrow(LeaseLost);
+      expect(await space.get("AD", idOf(3))).toBeUndefined();
+    });
+
     test("does not delete a text that was obsolete and is wanted again, when a process comes too late", async () => {
       const world = storeWorld(open());
       const space = spaceOf(world);

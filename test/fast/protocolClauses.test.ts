@@ -111,6 +111,33 @@ test("no write is begun that could end after the lease: its time-out and 30 s mo
   expect(may).toEqual([true, true, false]);
 });
 
+test("a checkpoint renews the lease: it is held as long again from there", async () => {
+  const world = new RunWorld(false);
+  let release = () => {};
+  let worked = 0;
+  const may: boolean[] = [];
+  world.work = async ({ save, mayWrite }) => {
+    if (++worked > 1) return { kind: "done", status: "success" };
+    world.now += 50_000;
+    may.push(mayWrite(5000));
+    await save("page 1");
+    may.push(mayWrite(5000));
+    await new Promise<void>((resolve) => (release = resolve));
+    return { kind: "done", status: "success" };
+  };
+  await world.protocol.start(oneImport);
+  const { message } = world.bus.waiting.shift()!;
+  const slow = world.protocol.receive(message);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  world.now += 89_999;
+  expect(await world.receive(message)).toBe("the lease is held; scheduled for its end");
+  expect(may).toEqual([false, true]);
+  release();
+  expect(await slow).toBe("done: success");
+  await world.quiet();
+  expect(worked).toBe(1);
+});
+
 describe("a dead letter ends its run only", () => {
   const held = async () => {
     const world = new RunWorld(false);

@@ -75,6 +75,31 @@ test("a process that dies at any effect of the initial cycle leaves nothing wron
   expect(point).toBeGreaterThan(150);
 });
 
+test("a process that dies while the last account of a person is confirmed as gone leaves nothing of either", async () => {
+  let point = 0;
+  for (let ended = false; !ended; ) {
+    point++;
+    const world = new EngineWorld({ detectsDuplicates: point % 2 === 0 });
+    const id = world.addGuest(1);
+    await world.cycle("initial");
+    world.guests.remove(id);
+    await world.cycle("delta");
+    world.now += 31 * 24 * 3_600_000;
+    await world.profile("AADMA", "Delta Synchronization");
+    await world.profile("ADMA", "Export");
+    await world.profile("ADMA", "Delta Import (Stage Only)");
+    expect((await world.persons()).size).toBe(1);
+    world.restart(point);
+    await world.profile("ADMA", "Delta Synchronization");
+    ended = world.crashes === 0;
+    await expectRight(world, point, new Map());
+    const held = await Promise.all(["AADMA", "ADMA"].map((connector) => world.countedAndHeld(connector)));
+    const none = { objects: 0, connectors: 0 };
+    expect([point, (await world.persons()).size, ...held]).toEqual([point, 0, [none, none], [none, none]]);
+  }
+  expect(point).toBeGreaterThan(10);
+});
+
 /** Six guests, then one is renamed, one added, one deleted, one restored, and somebody makes an account by hand. */
 async function history(world: EngineWorld, crashAt: number): Promise<readonly Run[]> {
   for (let number = 1; number <= 6; number++) {

@@ -39,6 +39,18 @@ describe("a listing that shows too little", () => {
     expect((await world.tables.rows("imports")).map(({ row }) => row)).toEqual([]);
   });
 
+  test("keeps its watermark: who was deleted meanwhile is found by the next delta import", async () => {
+    const world = await worldOf(30);
+    world.guests.remove(guestId(29), "deleted");
+    forget(world, 20);
+    expect((await world.cycle("initial")).status).toBe("completed-discovery-errors");
+    world.guests.forgotten.clear();
+    const run = await world.cycle("delta");
+    expect(run.steps[0]).toMatchObject({ status: "success", statistics: { stageUpdate: 1 } });
+    expect(world.wrong()).toEqual([]);
+    expect(world.accounts.writes).toHaveLength(1);
+  });
+
   test("by a few is looked at one by one, and what is there stays", async () => {
     const world = await worldOf(30);
     forget(world, 2);
@@ -214,6 +226,24 @@ describe("a directory that fails", () => {
     expect(world.wrong()).toEqual([]);
     expect(await world.outstanding()).toEqual([]);
     expect(world.accounts.writes).toHaveLength(12);
+  });
+
+  test("by being slow is written to only while the lease outlasts a write, and each write is made once", async () => {
+    const world = new EngineWorld();
+    for (let number = 0; number < 3; number++) world.addGuest(number);
+    let leaseUntil = 0;
+    world.beforeTransaction = (table, [operation]) => {
+      if (table === "checkpoints" && operation?.kind === "replace")
+        ({ leaseUntil } = JSON.parse(String(operation.properties.checkpoint)));
+    };
+    const left: number[] = [];
+    world.accounts.beforeWrite = () => {
+      left.push(leaseUntil - world.now);
+      world.now += 20_000;
+    };
+    expect((await world.cycle("initial")).status).toBe("success");
+    expect(left).toEqual([60_000, 60_000, 60_000]);
+    expect(world.wrong()).toEqual([]);
   });
 
   test("whose every answer is lost for a day: the step ends, and the next cycles go on", async () => {
