@@ -210,6 +210,18 @@ describe("a full import that has shrunk", () => {
     );
   });
 
+  test("is believed, and holds no exports, wherever the process dies that makes it", async () => {
+    for (let point = 1, ended = false; !ended; point++) {
+      const { world, run } = await shrunk();
+      await new ByHand(world.engine).acceptImport(run.id, caller);
+      world.restart(point);
+      const { status } = await world.profile("AADMA", "Full Import (Stage Only)");
+      const { hold } = await world.engine.parts.state.get("ADMA");
+      expect({ point, status, hold }).toEqual({ point, status: "success", hold: null });
+      ended = world.crashes === 0;
+    }
+  });
+
   test("is refused again when it shows another population than the accepted one", async () => {
     const { world, run } = await shrunk();
     await new ByHand(world.engine).acceptImport(run.id, caller);

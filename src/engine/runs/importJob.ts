@@ -56,6 +56,8 @@ export interface Cursor {
   } | null;
   /** In the phase "missing": ids up to this one have been dealt with; null: the listing has not been judged yet. */
   readonly missingUpTo: string | null;
+  /** In the phase "missing" of a full import: somebody has accepted that the source has shrunk. */
+  readonly accepted?: boolean;
   /** How many objects the listing did not show although they are there. */
   readonly present: number;
   /** In a delta import: DNs that an object has come to and another still had. */
@@ -425,7 +427,8 @@ export class ImportJob {
   }
 
   /** After the last page: what is missing, the guards, the watermark. */
-  async #missing(cursor: Cursor): Promise<SliceOutcome> {
+  async #missing(from: Cursor): Promise<SliceOutcome> {
+    const cursor = await this.#withAcceptance(from);
     const complete = cursor.complete!;
     let { present } = cursor;
     let distinct = 0;
@@ -469,8 +472,7 @@ export class ImportJob {
       : await this.#parts.connectorSpace.counted(this.#name, importKey(this.#slice));
     const statistics = cursor.full ? this.#correction(distinct, counted) : {};
     // Before the watermark moves on: after it a replay would not see the same again.
-    const isAccepted = cursor.full && (await this.#parts.state.get(this.#name)).acceptedPopulation !== null;
-    const held = isAccepted
+    const held = cursor.accepted
       ? null
       : await holdBeyondLimits(this.#parts, this.#slice, this.#configuration, counted);
     const finished = (state: ConnectorState): ConnectorState => ({
@@ -511,6 +513,16 @@ export class ImportJob {
       ...(this.#isOnlyWorker ? { counted: withoutSeen(counted) } : {}),
       ...(details.length > 0 ? { detail: details.join(" ") } : {}),
     };
+  }
+
+  /** Kept with the cursor: it is used up with the watermark, and a replay after that is to know of it. */
+  async #withAcceptance(cursor: Cursor): Promise<Cursor> {
+    if (!cursor.full || cursor.accepted) return cursor;
+    const { acceptedPopulation } = await this.#parts.state.get(this.#name);
+    if (acceptedPopulation === null) return cursor;
+    const accepted = { ...cursor, accepted: true };
+    await this.#slice.save(JSON.stringify(accepted));
+    return accepted;
   }
 
   async #listed(): Promise<HashTable> {
