@@ -115,6 +115,27 @@ test("a flow that fails after the rules have changed is tried again by every del
   expect(await world.outstanding()).toEqual([]);
 });
 
+test("an error stands in the history of the run, wherever the process dies that meets it", async () => {
+  const files = recipe.ruleTexts.map(({ file, text }) => ({
+    file,
+    text: text.replace(
+      "target: displayName, source: displayName",
+      "target: displayName, expression: 'Error(\"no\")'",
+    ),
+  }));
+  for (let point = 1, ended = false; !ended; point++) {
+    const world = new EngineWorld();
+    world.addGuest(0);
+    world.ruleFiles = files;
+    await world.cycle("initial");
+    world.restart(point);
+    const run = await world.profile("AADMA", "Delta Synchronization");
+    const errors = await world.engine.history.errors(run.id, 0, 10);
+    expect([point, run.status, errors.length]).toEqual([point, "completed-sync-errors", 1]);
+    ended = world.crashes === 0;
+  }
+});
+
 test("losing a connector takes back what it contributed, and nothing else", async () => {
   const world = new EngineWorld();
   for (const number of [0, 1]) world.addGuest(number);

@@ -50,10 +50,13 @@ export class Flowing {
     this.#context = context;
   }
 
-  /** Lets a batch flow; what somebody else has changed meanwhile is decided again. */
-  flow(ids: readonly string[], phase: FlowPhase): Promise<FlowedBatch> {
+  /**
+   * Lets a batch flow; what somebody else has changed meanwhile is decided again.
+   * @param noteFailure called when any has failed, before a replay could no longer meet it
+   */
+  flow(ids: readonly string[], phase: FlowPhase, noteFailure?: () => Promise<void>): Promise<FlowedBatch> {
     return againOnConflict(async () =>
-      this.attempt(ids, await this.#context.parts.metaverse.getMany(ids), phase),
+      this.attempt(ids, await this.#context.parts.metaverse.getMany(ids), phase, noteFailure),
     );
   }
 
@@ -62,6 +65,7 @@ export class Flowing {
     ids: readonly string[],
     metaverse: ReadonlyMap<string, StoredMetaverseObject>,
     phase: FlowPhase,
+    noteFailure?: () => Promise<void>,
   ): Promise<FlowedBatch> {
     const objects = await this.#connected([...metaverse.values()]);
     const adoption = new Adoption(this.#context);
@@ -74,7 +78,7 @@ export class Flowing {
       );
       decided.push(await this.#decide(before, linked, adoption));
     }
-    return this.#commit(ids, decided, phase);
+    return this.#commit(ids, decided, phase, noteFailure);
   }
 
   /**
@@ -211,6 +215,7 @@ export class Flowing {
     ids: readonly string[],
     decisions: readonly Decided[],
     phase: FlowPhase,
+    noteFailure?: () => Promise<void>,
   ): Promise<FlowedBatch> {
     const objects = new Map(
       decisions.flatMap((one) =>
@@ -286,12 +291,13 @@ export class Flowing {
     await this.#noteDue(targets);
     await this.#context.markPending(sources);
     await connectorSpace.write(writer, targets);
+    await this.#context.slice.report(errors);
+    if (errors.length > 0) await noteFailure?.();
     await connectorSpace.write(writer, sources);
     if (gone.length > 0) await this.#removeGone(gone);
     if (left.size > 0) await this.#keepConnections(left);
     if (phase !== "all")
       await metaverse.removeWork(writer, phase === "flow" ? ids : ids.filter((id) => !again.has(id)), phase);
-    await this.#context.slice.report(errors);
     // A delta synchronisation does not meet again what it has taken from its work.
     const met = phase === "all" ? metIn(decisions) : {};
     return { statistics: addCounters(met, ...elsewhere), failed: errors.length > 0 };

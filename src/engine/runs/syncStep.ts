@@ -408,7 +408,7 @@ export class SyncJob {
         metaverse.work(shard, shard === from.shard ? from.from : ""),
         flowingBatch,
       )) {
-        const outcome = await this.#flowing.flow(ids, "flow");
+        const outcome = await this.#flowing.flow(ids, "flow", this.#noteFailure(cursor));
         cursor = { ...cursor, shard, from: after(ids.at(-1)!), failed: cursor.failed || outcome.failed };
         statistics = addCounters(statistics, outcome.statistics);
         // Of the last one the end of the step tells.
@@ -419,6 +419,12 @@ export class SyncJob {
       }
     }
     return this.#flowed(cursor, statistics);
+  }
+
+  #noteFailure(cursor: FlowingCursor | ReferencesCursor): () => Promise<void> {
+    return async () => {
+      if (!cursor.failed) await this.#context.slice.save(JSON.stringify({ ...cursor, failed: true }));
+    };
   }
 
   /**
@@ -438,7 +444,7 @@ export class SyncJob {
           flowingBatch,
         )) {
           any = true;
-          const outcome = await this.#flowing.flow(ids, "references");
+          const outcome = await this.#flowing.flow(ids, "references", this.#noteFailure(cursor));
           cursor = { ...cursor, failed: cursor.failed || outcome.failed };
           await this.#context.slice.save(JSON.stringify(cursor), outcome.statistics);
           if (this.#context.slice.overBudget()) return { kind: "continue", cursor: JSON.stringify(cursor) };
