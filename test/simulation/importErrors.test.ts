@@ -86,3 +86,21 @@ test("an account that was moved out of scope is an error that keeps its first ti
   expect(await errorsOf(world, "ADMA", full)).toEqual([]);
   expect(await world.engine.parts.importErrors.load("ADMA")).toHaveProperty("size", 0);
 });
+
+test("what an import does not show as it was exported stands in its history, wherever the process dies", async () => {
+  for (let point = 1, ended = false; !ended; point++) {
+    const world = new EngineWorld();
+    const id = world.addGuest(1);
+    await world.cycle("initial");
+    world.guests.change(id, { displayName: "Ours" });
+    await world.profile("AADMA", "Delta Import (Stage Only)");
+    await world.profile("AADMA", "Delta Synchronization");
+    await world.profile("ADMA", "Export");
+    world.accounts.change(world.accountsOf(id)[0]!.anchor, { displayName: "Somebody else's" });
+    world.restart(point);
+    const run = await world.profile("ADMA", "Delta Import (Stage Only)");
+    const codes = (await world.engine.history.errors(run.id, 0, 10)).map(({ code }) => code);
+    expect([point, codes]).toEqual([point, ["exported-change-not-reimported"]]);
+    ended = world.crashes === 0;
+  }
+});

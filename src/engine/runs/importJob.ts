@@ -278,9 +278,9 @@ export class ImportJob {
           errors.push({ object: after.id, error: runError(decision.error, after) });
       }
       try {
+        await this.#slice.report(errors); // a replay finds them unchanged once they are written
         await this.#moveLinks(writes);
         await this.#write(writes);
-        await this.#slice.report(errors);
         return unchanged;
       } catch (error) {
         if (!(error instanceof StoreError) || error.kind !== "conflict" || attempt === conflictRetries)
