@@ -22,17 +22,22 @@ test(`${histories} histories end right, whatever goes wrong in them, and all of 
   expect(seen).toEqual(new Set([...troubles, "death", "thaw", "lease lost"]));
 });
 
+/** One guest and one worker, the recipe as it is. */
+const plainHistory: History = {
+  ...calmHistoryOf(4),
+  rules: [],
+  rulesConnector: false,
+  concurrency: 1,
+  workers: 1,
+  slices: "long",
+  calm: "delta",
+  guests: 1,
+};
+
 test("a process that dies after any effect of a short history leaves nothing wrong", async () => {
   // What a script has left behind takes the place of what was provisioned, and is deleted by hand later.
   const history: History = {
-    ...calmHistoryOf(4),
-    rules: [],
-    rulesConnector: false,
-    concurrency: 1,
-    workers: 1,
-    slices: "long",
-    calm: "delta",
-    guests: 1,
+    ...plainHistory,
     accounts: ["byUpn"],
     events: [
       { kind: "cycle", cycle: "initial" },
@@ -57,14 +62,7 @@ test("a process that dies after any effect of a short history leaves nothing wro
 
 test("a run that is stopped where its process died leaves nothing that delta cycles do not mend", async () => {
   const history: History = {
-    ...calmHistoryOf(4),
-    rules: [],
-    rulesConnector: false,
-    concurrency: 1,
-    workers: 1,
-    slices: "long",
-    calm: "delta",
-    guests: 1,
+    ...plainHistory,
     accounts: [],
     events: [
       { kind: "cycle", cycle: "initial" },

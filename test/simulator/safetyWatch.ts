@@ -10,6 +10,7 @@ import { type EngineWorld, guestId } from "../support/engineWorld.ts";
 import type { MemoryObject } from "../support/memoryConnector.ts";
 import { type Edit, guestsMax } from "./history.ts";
 import type { TroubledTables } from "./troubledTables.ts";
+import { countersOfThoseThatStay } from "./verdict.ts";
 
 /** Edits after which an account may rightly be disabled or deleted. */
 const takesAway: ReadonlySet<Edit> = new Set<Edit>([
@@ -24,13 +25,7 @@ const disabled = 2n;
 /** A connector whose objects nobody provisions: each of them is what a full synchronisation meets. */
 const source = "AADMA";
 const inboundCounters = [
-  "disconnectorFiltered",
-  "disconnectorRemains",
-  "disconnectorProjectedFlow",
-  "disconnectorJoinedFlow",
-  "disconnectorJoinedNoFlow",
-  "connectorFlow",
-  "connectorNoFlow",
+  ...countersOfThoseThatStay,
   "connectorFilteredRemoveMv",
   "connectorFilteredLeaveMv",
   "connectorDeleteRemoveMv",

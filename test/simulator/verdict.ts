@@ -119,7 +119,8 @@ const stepsOf = ({ status, steps }: Run) =>
 
 const listedCounters = ["stageNoChange", "stageAdd", "stageUpdate", "stageRename", "stageDeleteAdd"];
 
-const inboundCounters = [
+/** Of objects that stay; the others are gone, or no longer linked. */
+export const countersOfThoseThatStay = [
   "disconnectorFiltered",
   "disconnectorRemains",
   "disconnectorProjectedFlow",
@@ -140,7 +141,7 @@ export async function wronglyCounted(world: EngineWorld, run: Run): Promise<stri
     held.set(connector, (await world.countedAndHeld(connector))[1].objects!);
   return run.steps.flatMap(({ connector, type, statistics }) => {
     if (type === "fullSync" && held.has(connector)) {
-      const counted = inboundCounters.reduce((sum, counter) => sum + (statistics[counter] ?? 0), 0);
+      const counted = countersOfThoseThatStay.reduce((sum, counter) => sum + (statistics[counter] ?? 0), 0);
       return counted === held.get(connector)
         ? []
         : [`${connector} has ${held.get(connector)} objects, synchronised: ${JSON.stringify(statistics)}`];
